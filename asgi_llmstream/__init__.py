@@ -1,0 +1,83 @@
+"""Write one async generator of chat chunks; every client, framework and server streams it.
+
+from asgi_llmstream import ChatApp
+
+async def answer(request):
+    yield "Hel"
+    yield "lo"
+
+app = ChatApp(answer)
+"""
+
+from .app import Answer, ChatApp
+from .chunks import (
+    Chunk,
+    Data,
+    Error,
+    File,
+    Finish,
+    Reasoning,
+    Refusal,
+    Source,
+    Step,
+    Text,
+    ToolCall,
+    ToolCallDelta,
+    ToolResult,
+    Usage,
+)
+from .errors import (
+    BadRequest,
+    Forbidden,
+    LLMStreamError,
+    NotFound,
+    Overloaded,
+    RateLimited,
+    Unauthorized,
+    UpstreamError,
+    UpstreamTimeout,
+)
+from .message import Message, MessageToolCall
+from .options import StreamOptions
+from .request import ChatMessage, ChatRequest
+from .result import StreamResult
+from .sse import ServerSentEvent
+from .stream import LLMStream, collect, encode_stream
+
+__all__ = [
+    "Answer",
+    "BadRequest",
+    "ChatApp",
+    "ChatMessage",
+    "ChatRequest",
+    "Chunk",
+    "Data",
+    "Error",
+    "File",
+    "Finish",
+    "Forbidden",
+    "LLMStream",
+    "LLMStreamError",
+    "Message",
+    "MessageToolCall",
+    "NotFound",
+    "Overloaded",
+    "RateLimited",
+    "Reasoning",
+    "Refusal",
+    "ServerSentEvent",
+    "Source",
+    "Step",
+    "StreamOptions",
+    "StreamResult",
+    "Text",
+    "ToolCall",
+    "ToolCallDelta",
+    "ToolResult",
+    "Unauthorized",
+    "UpstreamError",
+    "UpstreamTimeout",
+    "Usage",
+    "collect",
+    "encode_stream",
+]

@@ -1,0 +1,174 @@
+"""What a producer may yield: frozen records, one class for each thing a model can say.
+
+A plain `str` is shorthand for `Text`; providers' own objects become these in `sources`.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from msgspec import Struct
+
+__all__ = [
+    "Chunk",
+    "Data",
+    "Error",
+    "File",
+    "Finish",
+    "FinishReason",
+    "Raw",
+    "Reasoning",
+    "Refusal",
+    "Source",
+    "Step",
+    "Text",
+    "ToolCall",
+    "ToolCallDelta",
+    "ToolResult",
+    "Usage",
+]
+
+FinishReason = Literal["stop", "length", "tool_calls", "content_filter", "other"]
+
+
+class Chunk(Struct, frozen=True, tag_field="type"):
+    """The base of everything that a producer may yield."""
+
+
+class Text(Chunk, frozen=True, tag="text"):
+    """A piece of the answer."""
+
+    text: str
+
+
+class Reasoning(Chunk, frozen=True, tag="reasoning"):
+    """A piece of what the model thinks before and between its answers."""
+
+    text: str
+
+
+class Refusal(Chunk, frozen=True, tag="refusal"):
+    """A piece of the model's words why it will not answer."""
+
+    text: str
+
+
+class ToolCallDelta(Chunk, frozen=True, tag="tool-call-delta"):
+    """A piece of a tool call, as providers stream it.
+
+    Attributes:
+        index: which call of the current model call this belongs to; any int, gaps are fine.
+        id: the call's id. Another id at the same index begins another call.
+        name: the tool's name, whole, in the call's first delta or a later one.
+        arguments: a piece of the arguments' JSON text.
+    """
+
+    index: int = 0
+    id: str | None = None
+    name: str | None = None
+    arguments: str = ""
+
+
+class ToolCall(Chunk, frozen=True, tag="tool-call"):
+    """A whole tool call; `arguments` is JSON text, or an object that becomes it."""
+
+    id: str
+    name: str
+    arguments: str | dict[str, Any] = "{}"
+
+
+class ToolResult(Chunk, frozen=True, tag="tool-result"):
+    """What a tool gave back for the call with this id: any value that JSON can hold.
+
+    Attributes:
+        id: the call's id.
+        output: the result, or with `error=True` what went wrong, fit to be shown.
+    """
+
+    id: str
+    output: Any = None
+    error: bool = False
+
+
+class Source(Chunk, frozen=True, tag="source"):
+    """Something that the answer rests on."""
+
+    url: str
+    title: str | None = None
+
+
+class File(Chunk, frozen=True, tag="file"):
+    """A file that belongs to the answer; `url` may be a `data:` URL."""
+
+    url: str
+    media_type: str
+
+
+class Data(Chunk, frozen=True, tag="data"):
+    """A value of the application's own, named, for clients that know it."""
+
+    name: str
+    value: Any = None
+
+
+class Raw(Chunk, frozen=True, tag="raw"):
+    """The bytes of a `ServerSentEvent` that the producer yielded; the plain format alone
+    carries it."""
+
+    data: bytes
+
+
+class Step(Chunk, frozen=True, tag="step"):
+    """A boundary: what follows belongs to the next step of an agent's loop."""
+
+    name: str | None = None
+
+
+class Usage(Chunk, frozen=True, tag="usage"):
+    """Tokens that the current model call has used so far.
+
+    A later `Usage` in the same model call replaces an earlier one (providers count up);
+    `additive=True` adds to it instead. Model calls in one answer are added up.
+    """
+
+    input_tokens: int = 0
+    output_tokens: int = 0
+    cached_tokens: int = 0
+    reasoning_tokens: int = 0
+    additive: bool = False
+
+    @property
+    def total_tokens(self) -> int:
+        return self.input_tokens + self.output_tokens
+
+    def __add__(self, other: Usage) -> Usage:
+        return Usage(
+            self.input_tokens + other.input_tokens,
+            self.output_tokens + other.output_tokens,
+            self.cached_tokens + other.cached_tokens,
+            self.reasoning_tokens + other.reasoning_tokens,
+        )
+
+
+class Finish(Chunk, frozen=True, tag="finish"):
+    """A model call ended, and why. The stream goes on until the producer returns, so that an
+    agent can call the model again; the last `Finish` is the answer's.
+
+    Attributes:
+        reason: in our words.
+        native: in the provider's own.
+    """
+
+    reason: FinishReason = "stop"
+    native: str | None = None
+
+
+class Error(Chunk, frozen=True, tag="error"):
+    """Ends the stream with an error that the client sees; the producer is closed.
+
+    The same as raising `LLMStreamError(message, code=..., status=...)`.
+    """
+
+    message: str
+    code: str = "error"
+    status: int = 500

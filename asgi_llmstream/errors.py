@@ -1,0 +1,263 @@
+"""Every exception of the package, each with its HTTP status and a message that is safe to show.
+
+What a client reads is decided here and nowhere else: `public_error` turns any exception into an
+`LLMStreamError`, and only an `LLMStreamError`'s own message ever reaches the wire.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any, ClassVar
+
+__all__ = [
+    "BadRequest",
+    "FirstChunkTimeout",
+    "Forbidden",
+    "IdleTimeout",
+    "LLMStreamError",
+    "MethodNotAllowed",
+    "NotFound",
+    "Overloaded",
+    "PayloadTooLarge",
+    "RateLimited",
+    "TotalTimeout",
+    "Unauthorized",
+    "UnsupportedMediaType",
+    "UpstreamError",
+    "UpstreamTimeout",
+    "public_error",
+]
+
+
+class LLMStreamError(Exception):
+    """An error whose message the client may read.
+
+    Raise one (or a subclass) from a producer to choose what the client sees: before the first
+    chunk it becomes the HTTP status, after it the format's error event. Every other exception is
+    shown as a generic one, and its details go to the log.
+
+    Args:
+        message: shown to the client as it is; the class's own text if left out.
+        status: the HTTP status, 400 to 599; the class's own if left out.
+        code: a short machine-readable slug; the class's own if left out.
+        param: the request field at fault, if one is.
+        retry_after: seconds after which a retry makes sense, sent as `Retry-After`
+            (RFC 9110 section 10.2.3); a string goes out as it is, so a date works too.
+
+    Raises:
+        ValueError: if `status` is no error status, or `retry_after` cannot be a header value.
+    """
+
+    default_status: ClassVar[int] = 500
+    default_code: ClassVar[str] = "internal_error"
+    default_message: ClassVar[str] = "The server could not finish the answer."
+
+    def __init__(
+        self,
+        message: str | None = None,
+        *,
+        status: int | None = None,
+        code: str | None = None,
+        param: str | None = None,
+        retry_after: float | str | None = None,
+    ) -> None:
+        self.message = self.default_message if message is None else message
+        self.status = self.default_status if status is None else status
+        self.code = self.default_code if code is None else code
+        self.param = param
+        self.retry_after = _retry_after(retry_after)
+        if not 400 <= self.status <= 599:
+            raise ValueError(f"status must be 400 to 599, not {self.status!r}")
+        super().__init__(self.message)
+
+    @property
+    def headers(self) -> list[tuple[bytes, bytes]]:
+        """The HTTP headers that belong to this error, as ASGI wants them."""
+        if self.retry_after is None:
+            return []
+        return [(b"retry-after", self.retry_after.encode("ascii"))]
+
+
+def _retry_after(value: float | str | None) -> str | None:
+    if value is None:
+        return None
+    text = value if isinstance(value, str) else str(max(0, -int(-value // 1)))
+    if not text.isascii() or not text.isprintable():
+        raise ValueError(f"retry_after cannot be sent as a header: {value!r}")
+    return text
+
+
+class BadRequest(LLMStreamError):
+    """The request cannot be understood; `param` names the field at fault."""
+
+    default_status = 400
+    default_code = "invalid_request"
+    default_message = "The request is not valid."
+
+
+class Unauthorized(LLMStreamError):
+    """The caller did not say who they are."""
+
+    default_status = 401
+    default_code = "unauthorized"
+    default_message = "Authentication is required."
+
+
+class Forbidden(LLMStreamError):
+    """The caller may not do this."""
+
+    default_status = 403
+    default_code = "forbidden"
+    default_message = "This is not allowed."
+
+
+class NotFound(LLMStreamError):
+    """There is nothing at this path, or no such model."""
+
+    default_status = 404
+    default_code = "not_found"
+    default_message = "There is nothing here."
+
+
+class MethodNotAllowed(LLMStreamError):
+    """The path exists, for other methods.
+
+    Args:
+        allow: the methods that the path answers, sent as `Allow` (RFC 9110 section 15.5.6).
+    """
+
+    default_status = 405
+    default_code = "method_not_allowed"
+
+    def __init__(self, allow: tuple[str, ...]) -> None:
+        super().__init__(f"This path answers {', '.join(allow)} only.")
+        self.allow = allow
+
+    @property
+    def headers(self) -> list[tuple[bytes, bytes]]:
+        return [(b"allow", ", ".join(self.allow).encode("ascii"))]
+
+
+class PayloadTooLarge(LLMStreamError):
+    """The request body is larger than `StreamOptions.max_body_size`."""
+
+    default_status = 413
+    default_code = "payload_too_large"
+    default_message = "The request body is too large."
+
+
+class UnsupportedMediaType(LLMStreamError):
+    """The request body is not JSON."""
+
+    default_status = 415
+    default_code = "unsupported_media_type"
+    default_message = "The request body must be application/json."
+
+
+class RateLimited(LLMStreamError):
+    """Too many requests; `retry_after` says when to come back."""
+
+    default_status = 429
+    default_code = "rate_limit_exceeded"
+    default_message = "Too many requests. Try again later."
+
+
+class UpstreamError(LLMStreamError):
+    """The model's provider failed, or refused us: the client can do nothing about it."""
+
+    default_status = 502
+    default_code = "upstream_error"
+    default_message = "The model provider could not answer."
+
+
+class Overloaded(LLMStreamError):
+    """We, or the model's provider, have too much to do."""
+
+    default_status = 503
+    default_code = "overloaded"
+    default_message = "The server is overloaded. Try again later."
+
+
+class UpstreamTimeout(LLMStreamError):
+    """The model's provider took too long."""
+
+    default_status = 504
+    default_code = "upstream_timeout"
+    default_message = "The model took too long to answer."
+
+
+class FirstChunkTimeout(UpstreamTimeout):
+    """No chunk came within `StreamOptions.first_chunk_timeout`."""
+
+    default_code = "first_chunk_timeout"
+    default_message = "The model did not begin to answer in time."
+
+
+class IdleTimeout(UpstreamTimeout):
+    """No further chunk came within `StreamOptions.idle_timeout`."""
+
+    default_code = "idle_timeout"
+    default_message = "The model stopped answering."
+
+
+class TotalTimeout(UpstreamTimeout):
+    """The answer was not complete within `StreamOptions.total_timeout`."""
+
+    default_code = "total_timeout"
+    default_message = "The answer took too long."
+
+
+def public_error(error: BaseException) -> LLMStreamError:
+    """What the client may know of `error`.
+
+    Ours pass as they are. A framework's `HTTPException` (a `status_code` and a `detail`) was
+    written for the client and keeps both. A provider's error is recognised by its `status_code`
+    and `response`, without importing its SDK: 429 stays 429 with its `Retry-After`, 503 (and
+    Anthropic's 529, "overloaded") becomes 503, 408 and 504 and timeouts 504; all others are
+    between us and the provider: 502. The rest is ours to mend: a generic 500.
+    """
+    if isinstance(error, LLMStreamError):
+        return error
+    status = getattr(error, "status_code", None)
+    if isinstance(status, int) and not isinstance(status, bool):
+        detail = getattr(error, "detail", None)
+        if isinstance(detail, str) and 400 <= status <= 599:
+            retry_after = _header(getattr(error, "headers", None), "retry-after")
+            return LLMStreamError(detail, status=status, code="http_error", retry_after=retry_after)
+        return _provider_error(status, getattr(error, "response", None))
+    names = set(_class_names(error))
+    if names & _TIMEOUTS:
+        return UpstreamTimeout()
+    if names & _CONNECTION_FAILURES:
+        return UpstreamError()
+    return LLMStreamError()
+
+
+# The SDKs' and their HTTP clients' own names: openai, anthropic, httpx and httpx2 share them.
+_TIMEOUTS = {"TimeoutError", "APITimeoutError", "TimeoutException"}
+_CONNECTION_FAILURES = {"APIConnectionError", "TransportError", "APIError"}
+
+
+def _class_names(error: BaseException) -> Iterator[str]:
+    return (cls.__name__ for cls in type(error).__mro__)
+
+
+def _provider_error(status: int, response: Any) -> LLMStreamError:
+    if status == 429:
+        headers = getattr(response, "headers", None)
+        return RateLimited(retry_after=_header(headers, "retry-after"))
+    if status in (503, 529):
+        return Overloaded()
+    if status in (408, 504):
+        return UpstreamTimeout()
+    return UpstreamError()
+
+
+def _header(headers: Any, name: str) -> str | None:
+    """A header that came from elsewhere, if it is fit to be sent on."""
+    if not isinstance(headers, Mapping):
+        return None
+    for key, value in headers.items():
+        if isinstance(key, str) and key.lower() == name and isinstance(value, str):
+            return value if value.isascii() and value.isprintable() else None
+    return None

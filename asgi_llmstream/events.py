@@ -1,0 +1,141 @@
+"""What the lifecycle emits, formats encode and stores keep.
+
+Every stream is `RunStarted`, then any number of the others, then exactly one of `RunFinished`,
+`RunFailed` and `RunAborted`. `seq` counts from 1 without gaps. A part opens, grows and closes;
+text-like parts never overlap, tool calls may.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from msgspec import Struct
+
+from .chunks import Data, File, FinishReason, Raw, Source, ToolResult, Usage
+
+__all__ = [
+    "Event",
+    "ItemAdded",
+    "Part",
+    "PartDelta",
+    "PartEnded",
+    "PartKind",
+    "PartStarted",
+    "RunAborted",
+    "RunFailed",
+    "RunFinished",
+    "RunStarted",
+    "StepEnded",
+    "StepStarted",
+    "Terminal",
+    "UsageReported",
+]
+
+PartKind = Literal["text", "reasoning", "refusal", "tool_call"]
+
+
+class Part(Struct, frozen=True):
+    """What is known of a part from its first event on; all its events share one `Part`.
+
+    Attributes:
+        index: counts all parts of the stream from 0.
+        kind: what it is a part of.
+        ordinal: counts the parts of this kind from 0 without gaps.
+        step: the step it belongs to, from 0.
+        id: unique in the stream; of a tool call the call's own.
+        name: of a tool call the tool's name, else empty.
+    """
+
+    index: int
+    kind: PartKind
+    ordinal: int
+    step: int
+    id: str
+    name: str = ""
+
+
+class Event(Struct, frozen=True, tag_field="type"):
+    """The base of all events."""
+
+    seq: int
+
+
+class RunStarted(Event, frozen=True, tag="run-started"):
+    """First of all: what stays constant in the stream. `created` is in Unix seconds."""
+
+    id: str
+    created: int
+    model: str
+
+
+class StepStarted(Event, frozen=True, tag="step-started"):
+    """A step of the answer begins; every part and item stands in one."""
+
+    step: int
+    name: str | None = None
+
+
+class StepEnded(Event, frozen=True, tag="step-ended"):
+    """The step is over, and no part of it is open."""
+
+    step: int
+
+
+class PartStarted(Event, frozen=True, tag="part-started"):
+    """A part opens."""
+
+    part: Part
+
+
+class PartDelta(Event, frozen=True, tag="part-delta"):
+    """A part grows by `text`, which is never empty."""
+
+    part: Part
+    text: str
+
+
+class PartEnded(Event, frozen=True, tag="part-ended"):
+    """A part is complete; `text` is all of it."""
+
+    part: Part
+    text: str
+
+
+class ItemAdded(Event, frozen=True, tag="item-added"):
+    """Something that comes whole."""
+
+    item: ToolResult | Source | File | Data | Raw
+
+
+class UsageReported(Event, frozen=True, tag="usage-reported"):
+    """The tokens used by the whole answer so far."""
+
+    usage: Usage
+
+
+class Terminal(Event, frozen=True):
+    """The base of the three last events; `usage` is the whole answer's, if any was reported."""
+
+    usage: Usage | None
+
+
+class RunFinished(Terminal, frozen=True, tag="run-finished"):
+    """The answer is whole."""
+
+    reason: FinishReason
+    native: str | None = None
+
+
+class RunFailed(Terminal, frozen=True, tag="run-failed"):
+    """The answer broke off; the message is safe to show."""
+
+    message: str
+    code: str
+    status: int
+    param: str | None = None
+
+
+class RunAborted(Terminal, frozen=True, tag="run-aborted"):
+    """The answer was stopped from outside: the client left, or the server shuts down."""
+
+    reason: str

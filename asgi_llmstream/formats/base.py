@@ -1,0 +1,102 @@
+"""What every format is, and the JSON that all of them write."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, ClassVar, Protocol
+
+import msgspec
+
+from ..errors import LLMStreamError
+from ..events import Event, RunStarted
+from ..message import Message
+from ..request import ChatRequest
+
+__all__ = ["Encoder", "Format", "WholeFormat", "data", "dumps", "quote"]
+
+Encoder = Callable[[Event], bytes]
+"""Turns the events of one stream, in order, into bytes; empty where the format has no word."""
+
+
+class Format(Protocol):
+    """A protocol that a client speaks: immutable configuration, from which encoders are made.
+
+    Attributes:
+        headers: what the protocol wants beside the event stream's own headers.
+        carries_raw: whether a producer's own `ServerSentEvent`s may go out on it.
+    """
+
+    headers: ClassVar[tuple[tuple[bytes, bytes], ...]]
+    carries_raw: ClassVar[bool]
+
+    def encoder(self) -> Encoder:
+        """A new encoder, for one stream from its first event on."""
+
+    def error_body(self, error: LLMStreamError) -> bytes:
+        """The JSON body of an HTTP error, before a stream has begun."""
+
+
+class WholeFormat(Format, Protocol):
+    """A format that has requests of its own and non-streaming answers."""
+
+    def decode(self, body: bytes) -> ChatRequest:
+        """The request in `body`.
+
+        Raises:
+            BadRequest: if it is not one; names the field at fault.
+        """
+
+    def for_request(self, request: ChatRequest) -> Format:
+        """This format, set up as the request wants it."""
+
+    def whole_body(self, started: RunStarted, message: Message) -> bytes:
+        """The JSON body of a finished answer."""
+
+
+# Clients that read lines with `str.splitlines()` cut at these three, so they go out escaped. In
+# JSON they can stand only inside strings, where an escape means the same.
+_LINE_CUTTERS = (
+    (b"\xe2\x80\xa8", b"\\u2028"),
+    (b"\xe2\x80\xa9", b"\\u2029"),
+    (b"\xc2\x85", b"\\u0085"),
+)
+
+
+def dumps(value: Any) -> bytes:
+    """JSON in one line. Lone surrogates, the halves of an emoji that a model's output was cut
+    in, become U+FFFD."""
+    try:
+        encoded = msgspec.json.encode(value)
+    except UnicodeEncodeError:
+        encoded = msgspec.json.encode(_without_surrogates(msgspec.to_builtins(value)))
+    if not encoded.isascii():
+        for raw, escaped in _LINE_CUTTERS:
+            encoded = encoded.replace(raw, escaped)
+    return encoded
+
+
+_encode_text = msgspec.json.Encoder().encode
+
+
+def quote(text: str) -> bytes:
+    """The same for one string, quickly: this runs for every token."""
+    if text.isascii():
+        return _encode_text(text)
+    return dumps(text)
+
+
+def data(payload: bytes) -> bytes:
+    """One event of only data, as most formats have it."""
+    return b"data: " + payload + b"\n\n"
+
+
+def _without_surrogates(value: Any) -> Any:
+    match value:
+        case str():
+            return value.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
+        case dict():
+            return {_without_surrogates(k): _without_surrogates(v) for k, v in value.items()}
+        case list():
+            return [_without_surrogates(item) for item in value]
+        case _:
+            return value

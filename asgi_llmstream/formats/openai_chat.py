@@ -1,0 +1,312 @@
+"""OpenAI chat completions: `chat.completion.chunk` events, requests and whole answers.
+
+Source: the OpenAI API reference, chat completions and chat completion chunks.
+
+Not carried, because the protocol has no word for it: tool results, sources, files, data, steps.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Any, ClassVar
+
+import msgspec
+from msgspec import Struct
+
+from ..chunks import FinishReason, Usage
+from ..errors import BadRequest, LLMStreamError
+from ..events import (
+    Event,
+    Part,
+    PartDelta,
+    PartStarted,
+    RunAborted,
+    RunFailed,
+    RunFinished,
+    RunStarted,
+)
+from ..message import Message
+from ..request import ChatMessage, ChatRequest
+from .base import Encoder, data, dumps, quote
+
+__all__ = ["OpenAIChat"]
+
+DONE = b"data: [DONE]\n\n"
+
+
+class OpenAIChat(Struct, frozen=True, kw_only=True):
+    """The format of `POST /chat/completions`.
+
+    Args:
+        include_usage: end with a chunk that holds the usage, when it is known. Requests set it
+            with `stream_options`.
+        reasoning_field: the delta's key for reasoning: "reasoning_content" (DeepSeek, vLLM,
+            llama.cpp) or "reasoning" (OpenRouter).
+        done_after_error: whether `[DONE]` follows an error event. Official clients raise at the
+            error and never see it; some others wait for it.
+    """
+
+    include_usage: bool = False
+    reasoning_field: str = "reasoning_content"
+    done_after_error: bool = True
+
+    headers: ClassVar[tuple[tuple[bytes, bytes], ...]] = ()
+    carries_raw: ClassVar[bool] = False
+
+    def encoder(self) -> Encoder:
+        return _Encoder(self).encode
+
+    def error_body(self, error: LLMStreamError) -> bytes:
+        return dumps(error_object(error.message, error.status, error.code, error.param))
+
+    def decode(self, body: bytes) -> ChatRequest:
+        return decode_request(body)
+
+    def for_request(self, request: ChatRequest) -> OpenAIChat:
+        return msgspec.structs.replace(self, include_usage=request.include_usage)
+
+    def whole_body(self, started: RunStarted, message: Message) -> bytes:
+        # `content` is text also where there is none, as in the stream: both accumulate the same.
+        answer: dict[str, Any] = {
+            "role": "assistant",
+            "content": message.text,
+            "refusal": message.refusal or None,
+        }
+        if message.reasoning:
+            answer[self.reasoning_field] = message.reasoning
+        if message.tool_calls:
+            answer["tool_calls"] = [
+                {
+                    "id": call.id,
+                    "type": "function",
+                    "function": {"name": call.name, "arguments": call.arguments},
+                }
+                for call in message.tool_calls
+            ]
+        reason = _finish_reason(message.finish_reason or "stop")
+        choice = {"index": 0, "message": answer, "logprobs": None, "finish_reason": reason}
+        completion = {
+            "id": _id(started),
+            "object": "chat.completion",
+            "created": started.created,
+            "model": started.model,
+            "choices": [choice],
+        }
+        if message.usage is not None:
+            completion["usage"] = _usage(message.usage)
+        return dumps(completion)
+
+
+class _Encoder:
+    """The envelope is encoded once; a token adds its own text between prefix and suffix."""
+
+    def __init__(self, format: OpenAIChat) -> None:
+        self._format = format
+        self._envelope = b""
+        self._prefix = b""
+        self._suffix = b""
+        self._keys = {
+            "text": b'"content":',
+            "reasoning": dumps(format.reasoning_field) + b":",
+            "refusal": b'"refusal":',
+        }
+
+    def encode(self, event: Event) -> bytes:
+        if type(event) is PartDelta:
+            return self._delta(event.part, event.text)
+        match event:
+            case RunStarted():
+                return self._start(event)
+            case PartStarted(part=Part(kind="tool_call")):
+                return self._call(event.part)
+            case RunFinished():
+                return self._finish(event)
+            case RunFailed(message=message, status=status, code=code, param=param):
+                return self._fail(error_object(message, status, code, param))
+            case RunAborted(reason=reason):
+                message = f"The answer was aborted: {reason}."
+                return self._fail(error_object(message, 500, "aborted", None))
+            case _:
+                return b""
+
+    def _start(self, event: RunStarted) -> bytes:
+        constant = {
+            "id": _id(event),
+            "object": "chat.completion.chunk",
+            "created": event.created,
+            "model": event.model,
+        }
+        usage = b',"usage":null' if self._format.include_usage else b""
+        self._envelope = b"data: " + dumps(constant)[:-1]
+        self._prefix = self._envelope + b',"choices":[{"index":0,"delta":{'
+        self._suffix = b'},"finish_reason":null}]' + usage + b"}\n\n"
+        return self._prefix + b'"role":"assistant","content":""' + self._suffix
+
+    def _delta(self, part: Part, text: str) -> bytes:
+        quoted = quote(text)
+        if part.kind == "tool_call":
+            call = b'"tool_calls":[{"index":%d,"function":{"arguments":%b}}]'
+            return self._prefix + call % (part.ordinal, quoted) + self._suffix
+        return self._prefix + self._keys[part.kind] + quoted + self._suffix
+
+    def _call(self, part: Part) -> bytes:
+        call = {
+            "index": part.ordinal,
+            "id": part.id,
+            "type": "function",
+            "function": {"name": part.name, "arguments": ""},
+        }
+        return self._prefix + b'"tool_calls":' + dumps([call]) + self._suffix
+
+    def _finish(self, event: RunFinished) -> bytes:
+        reason = dumps(_finish_reason(event.reason))
+        last = self._suffix.replace(b"null", reason, 1)
+        out = self._prefix + last
+        if self._format.include_usage and event.usage is not None:
+            out += (
+                self._envelope + b',"choices":[],"usage":' + dumps(_usage(event.usage)) + b"}\n\n"
+            )
+        return out + DONE
+
+    def _fail(self, error: dict[str, Any]) -> bytes:
+        return data(dumps(error)) + (DONE if self._format.done_after_error else b"")
+
+
+def error_object(message: str, status: int, code: str, param: str | None) -> dict[str, Any]:
+    """OpenAI's error shape, in bodies and in streams."""
+    default = "server_error" if status >= 500 else "invalid_request_error"
+    kind = _ERROR_TYPES.get(status, default)
+    return {"error": {"message": message, "type": kind, "param": param, "code": code}}
+
+
+_ERROR_TYPES = {
+    401: "authentication_error",
+    403: "permission_error",
+    404: "not_found_error",
+    429: "rate_limit_error",
+}
+
+
+def _id(started: RunStarted) -> str:
+    return f"chatcmpl-{started.id}"
+
+
+def _finish_reason(reason: FinishReason) -> str:
+    # The protocol knows no other word for an ending that is none of its own.
+    return "stop" if reason == "other" else reason
+
+
+def _usage(usage: Usage) -> dict[str, Any]:
+    return {
+        "prompt_tokens": usage.input_tokens,
+        "completion_tokens": usage.output_tokens,
+        "total_tokens": usage.total_tokens,
+        "prompt_tokens_details": {"cached_tokens": usage.cached_tokens},
+        "completion_tokens_details": {"reasoning_tokens": usage.reasoning_tokens},
+    }
+
+
+class _StreamOptions(Struct):
+    include_usage: bool | None = None
+
+
+class _Message(Struct):
+    role: str
+    content: str | list[dict[str, Any]] | None = None
+    tool_calls: list[dict[str, Any]] | None = None
+    tool_call_id: str | None = None
+    name: str | None = None
+
+
+class _Body(Struct):
+    """The fields that are checked here; all others pass in `ChatRequest.body` as they are."""
+
+    messages: list[_Message]
+    model: str | None = None
+    stream: bool | None = None
+    stream_options: _StreamOptions | None = None
+    n: int | None = None
+    max_tokens: int | None = None
+    max_completion_tokens: int | None = None
+    temperature: float | None = None
+    top_p: float | None = None
+    tools: list[dict[str, Any]] | None = None
+
+
+_ROLES = ("system", "developer", "user", "assistant", "tool", "function")
+
+
+def decode_request(body: bytes) -> ChatRequest:
+    """The body of `POST /chat/completions`, checked.
+
+    Raises:
+        BadRequest: if it is not JSON, a field is missing or of the wrong type, or asks for what
+            this server does not do; `param` names the field.
+    """
+    raw = _decode_json(body)
+    try:
+        parsed = msgspec.convert(raw, _Body)
+    except msgspec.ValidationError as error:
+        raise _bad_field(str(error)) from None
+    _check(parsed)
+    return ChatRequest(
+        messages=[_message(message) for message in parsed.messages],
+        model=parsed.model or "",
+        stream=bool(parsed.stream),
+        include_usage=bool(parsed.stream_options and parsed.stream_options.include_usage),
+        body=raw,
+    )
+
+
+def _decode_json(body: bytes) -> dict[str, Any]:
+    try:
+        raw = msgspec.json.decode(body)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise BadRequest(f"The body is not valid JSON: {error}.", code="invalid_json") from None
+    except RecursionError:
+        raise BadRequest("The body is nested too deeply.", code="invalid_json") from None
+    if not isinstance(raw, dict):
+        raise BadRequest("The body must be a JSON object.", code="invalid_json")
+    return raw
+
+
+_PATH = re.compile(r"^(?P<what>.*?)(?: - at `\$\.?(?P<path>.*)`)?$", re.DOTALL)
+_MISSING = re.compile(r"required field `(?P<name>\w+)`")
+
+
+def _bad_field(text: str) -> BadRequest:
+    """msgspec says what is wrong and where in one sentence; the client gets the two apart."""
+    found = _PATH.match(text)
+    what, path = (found["what"], found["path"] or "") if found else (text, "")
+    if missing := _MISSING.search(what):
+        path = f"{path}.{missing['name']}".lstrip(".")
+        return BadRequest(f"{path} is required.", param=path, code="missing_field")
+    return BadRequest(f"{path} is not valid: {what}.", param=path, code="invalid_field")
+
+
+def _check(body: _Body) -> None:
+    if not body.messages:
+        raise BadRequest("messages must not be empty.", param="messages", code="invalid_field")
+    for i, message in enumerate(body.messages):
+        if message.role not in _ROLES:
+            raise BadRequest(
+                f"messages[{i}].role must be one of {', '.join(_ROLES)}.",
+                param=f"messages[{i}].role",
+                code="invalid_field",
+            )
+    if body.n is not None and body.n != 1:
+        raise BadRequest("n must be 1: one answer per request.", param="n", code="invalid_field")
+    if body.stream_options is not None and not body.stream:
+        raise BadRequest(
+            "stream_options goes with stream: true.", param="stream_options", code="invalid_field"
+        )
+
+
+def _message(message: _Message) -> ChatMessage:
+    return ChatMessage(
+        role=message.role,
+        content=message.content,
+        tool_calls=message.tool_calls or [],
+        tool_call_id=message.tool_call_id,
+        name=message.name,
+    )

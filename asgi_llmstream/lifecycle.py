@@ -1,0 +1,375 @@
+"""One state machine: chunks in, well-ordered events out.
+
+    chunk           closes first        then
+    ------------    ----------------    ---------------------------------------------
+    Text            parts but text      opens a text part if none is open; grows it
+    Reasoning       parts but its kind  the same
+    Refusal         parts but its kind  the same
+    ToolCallDelta   text-like parts     opens the call at its index unless it is open; grows it
+    ToolCall        text-like parts     opens, grows and closes a call
+    ToolResult      all parts           adds an item
+    Source, File,   nothing             adds an item: a citation does not cut the text that
+    Data, Raw                           it stands in
+    Step            the step            the next chunk begins a step of this name
+    Usage           nothing             reports the total so far
+    Finish          all parts           the model call is over: more content begins a step
+    Error           the step            ends the run
+
+Tool calls stay open beside each other, since providers may interleave their arguments.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+
+from .chunks import (
+    Chunk,
+    Data,
+    Error,
+    File,
+    Finish,
+    FinishReason,
+    Raw,
+    Reasoning,
+    Refusal,
+    Source,
+    Step,
+    Text,
+    ToolCall,
+    ToolCallDelta,
+    ToolResult,
+    Usage,
+)
+from .errors import LLMStreamError
+from .events import (
+    Event,
+    ItemAdded,
+    Part,
+    PartDelta,
+    PartEnded,
+    PartKind,
+    PartStarted,
+    RunAborted,
+    RunFailed,
+    RunFinished,
+    RunStarted,
+    StepEnded,
+    StepStarted,
+    UsageReported,
+)
+
+__all__ = ["Lifecycle"]
+
+
+class _OpenPart:
+    """A part that still grows. `part` is None while a tool call's name is not known."""
+
+    __slots__ = ("call_id", "part", "pieces")
+
+    def __init__(self, part: Part | None, call_id: str | None = None) -> None:
+        self.part = part
+        self.call_id = call_id
+        self.pieces: list[str] = []
+
+
+class Lifecycle:
+    """The events of one run.
+
+    Args:
+        id: names the run; no two runs share one.
+        created: when it began, in Unix seconds.
+        model: who answers, as far as the request says.
+    """
+
+    def __init__(self, *, id: str, created: int, model: str) -> None:
+        self._id = id
+        self._created = created
+        self._model = model
+        self._seq = 0
+        self._parts = 0
+        self._ordinals: dict[PartKind, int] = {}
+        self._step = -1
+        self._step_open = False
+        self._step_name: str | None = None
+        self._call_over = False
+        self._text: _OpenPart | None = None
+        self._calls: dict[int, _OpenPart] = {}
+        self._unanswered: set[str] = set()
+        self._finish: Finish | None = None
+        self._used = _UsageSum()
+        self.ended = False
+
+    def start(self) -> list[Event]:
+        """The run's first event."""
+        if self._seq:
+            raise RuntimeError("this run has started already")
+        return [RunStarted(self._next(), self._id, self._created, self._model)]
+
+    def feed(self, chunk: Chunk) -> list[Event]:
+        """The events that `chunk` causes, in order; none for an empty delta.
+
+        Raises:
+            ValueError: if a tool call can no longer get the name that it lacks.
+            TypeError: if a value cannot be JSON.
+            RuntimeError: before `start()` and after the end: the caller's mistake.
+        """
+        if self.ended or not self._seq:
+            raise RuntimeError("the run has ended" if self.ended else "the run has not started")
+        return _TABLE[type(chunk)](self, chunk)
+
+    def finish(self) -> list[Event]:
+        """The producer is done: close what is open, and end.
+
+        Raises:
+            ValueError: as `feed`.
+        """
+        finish = self._finish
+        # Closing may raise; the run must not count as ended then.
+        events = self._close_step()
+        reason: FinishReason = "tool_calls" if self._unanswered else "stop"
+        native = None
+        if finish is not None:
+            reason, native = finish.reason, finish.native
+        self.ended = True
+        return [*events, RunFinished(self._next(), self._used.total, reason, native)]
+
+    def fail(self, error: LLMStreamError) -> list[Event]:
+        """End with an error that the client sees. Nothing, if the run has ended."""
+        if self.ended:
+            return []
+        events = self._give_up()
+        failed = RunFailed(
+            self._next(), self._used.total, error.message, error.code, error.status, error.param
+        )
+        return [*events, failed]
+
+    def abort(self, reason: str) -> list[Event]:
+        """End because of something outside the run. Nothing, if the run has ended."""
+        if self.ended:
+            return []
+        return [*self._give_up(), RunAborted(self._next(), self._used.total, reason)]
+
+    # Below: one method for each row of the table, then what they share.
+
+    def _feed_text(self, chunk: Text) -> list[Event]:
+        return self._grow("text", chunk.text)
+
+    def _feed_reasoning(self, chunk: Reasoning) -> list[Event]:
+        return self._grow("reasoning", chunk.text)
+
+    def _feed_refusal(self, chunk: Refusal) -> list[Event]:
+        return self._grow("refusal", chunk.text)
+
+    def _grow(self, kind: PartKind, text: str) -> list[Event]:
+        if not text:
+            return []
+        open_part = self._text
+        if open_part is not None:
+            part = open_part.part
+            assert part is not None
+            if part.kind == kind:  # the hot path: one more token
+                open_part.pieces.append(text)
+                self._seq = seq = self._seq + 1
+                return [PartDelta(seq, part, text)]
+        events = self._close_parts()
+        events += self._open_step()
+        part = self._new_part(kind)
+        self._text = open_part = _OpenPart(part)
+        events.append(PartStarted(self._next(), part))
+        open_part.pieces.append(text)
+        events.append(PartDelta(self._next(), part, text))
+        return events
+
+    def _feed_tool_call_delta(self, chunk: ToolCallDelta) -> list[Event]:
+        events = self._close_text()
+        call = self._calls.get(chunk.index)
+        if call is not None and chunk.id and call.call_id and chunk.id != call.call_id:
+            events += self._close_call(chunk.index)
+            call = None
+        if call is None:
+            events += self._open_step()
+            self._calls[chunk.index] = call = _OpenPart(None, chunk.id)
+        call.call_id = call.call_id or chunk.id
+        if call.part is None:
+            if chunk.arguments:
+                call.pieces.append(chunk.arguments)
+            if chunk.name:
+                events += self._start_call(call, chunk.name)
+        elif chunk.arguments:
+            call.pieces.append(chunk.arguments)
+            events.append(PartDelta(self._next(), call.part, chunk.arguments))
+        return events
+
+    def _feed_tool_call(self, chunk: ToolCall) -> list[Event]:
+        events = [*self._close_text(), *self._open_step()]
+        arguments = chunk.arguments
+        if not isinstance(arguments, str):
+            arguments = msgspec.json.encode(_plain(arguments)).decode()
+        call = _OpenPart(None, chunk.id)
+        call.pieces.append(arguments)
+        events += self._start_call(call, chunk.name)
+        return [*events, self._end(call)]
+
+    def _feed_tool_result(self, chunk: ToolResult) -> list[Event]:
+        events = self._close_parts()
+        # A result belongs to the step of its call, also after that model call's Finish.
+        if not self._step_open:
+            events += self._open_step()
+        self._unanswered.discard(chunk.id)
+        result = ToolResult(chunk.id, _plain(chunk.output), chunk.error)
+        return [*events, ItemAdded(self._next(), result)]
+
+    def _feed_data(self, chunk: Data) -> list[Event]:
+        return self._feed_item(Data(chunk.name, _plain(chunk.value)))
+
+    def _feed_item(self, chunk: Source | File | Data | Raw) -> list[Event]:
+        events = [] if self._step_open else self._open_step()
+        return [*events, ItemAdded(self._next(), chunk)]
+
+    def _feed_step(self, chunk: Step) -> list[Event]:
+        events = self._close_step()
+        self._step_name = chunk.name
+        self._used.next_call()
+        return events
+
+    def _feed_usage(self, chunk: Usage) -> list[Event]:
+        total = self._used.report(chunk)
+        return [UsageReported(self._next(), total)]
+
+    def _feed_finish(self, chunk: Finish) -> list[Event]:
+        events = self._close_parts()
+        self._finish = chunk
+        self._call_over = True
+        return events
+
+    def _feed_error(self, chunk: Error) -> list[Event]:
+        return self.fail(LLMStreamError(chunk.message, code=chunk.code, status=chunk.status))
+
+    def _next(self) -> int:
+        self._seq += 1
+        return self._seq
+
+    def _open_step(self) -> list[Event]:
+        """A step to put content in, a new one after a `Finish`."""
+        events: list[Event] = []
+        if self._call_over:
+            events = self._close_step()
+            self._used.next_call()
+            self._finish = None
+        if not self._step_open:
+            self._step += 1
+            self._step_open = True
+            events.append(StepStarted(self._next(), self._step, self._step_name))
+            self._step_name = None
+        return events
+
+    def _close_step(self) -> list[Event]:
+        events = self._close_parts()
+        self._call_over = False
+        if self._step_open:
+            self._step_open = False
+            events.append(StepEnded(self._next(), self._step))
+        return events
+
+    def _new_part(self, kind: PartKind, id: str | None = None, name: str = "") -> Part:
+        index, ordinal = self._parts, self._ordinals.get(kind, 0)
+        self._parts += 1
+        self._ordinals[kind] = ordinal + 1
+        # Ids of ours are told apart by the run, so that two answers in one history never clash.
+        id = id or f"{'call' if kind == 'tool_call' else kind}_{self._id}_{ordinal}"
+        return Part(index, kind, ordinal, self._step, id, name)
+
+    def _start_call(self, call: _OpenPart, name: str) -> list[Event]:
+        call.part = part = self._new_part("tool_call", call.call_id, name)
+        self._unanswered.add(part.id)
+        events: list[Event] = [PartStarted(self._next(), part)]
+        arguments = "".join(call.pieces)
+        if arguments:
+            events.append(PartDelta(self._next(), part, arguments))
+        return events
+
+    def _close_parts(self) -> list[Event]:
+        events = self._close_text()
+        for index in list(self._calls):
+            events += self._close_call(index)
+        return events
+
+    def _close_text(self) -> list[Event]:
+        if self._text is None:
+            return []
+        ended = self._end(self._text)
+        self._text = None
+        return [ended]
+
+    def _close_call(self, index: int) -> list[Event]:
+        call = self._calls.pop(index)
+        if call.part is None:
+            raise ValueError(f"the tool call at index {index} ended before it got a name")
+        return [self._end(call)]
+
+    def _end(self, open_part: _OpenPart) -> PartEnded:
+        assert open_part.part is not None
+        return PartEnded(self._next(), open_part.part, "".join(open_part.pieces))
+
+    def _give_up(self) -> list[Event]:
+        """Close everything; a call without a name was never shown and is dropped."""
+        self._calls = {i: call for i, call in self._calls.items() if call.part is not None}
+        events = self._close_step()
+        self.ended = True
+        return events
+
+
+def _plain(value: Any) -> Any:
+    """`value` as JSON's own types, so that formats and stores need not know any other."""
+    return msgspec.to_builtins(value, str_keys=True, enc_hook=_plain_object)
+
+
+def _plain_object(value: Any) -> Any:
+    # Pydantic's models say themselves what they are in JSON; the rest is shown as text.
+    dump = getattr(value, "model_dump", None)
+    return dump(mode="json") if callable(dump) else str(value)
+
+
+class _UsageSum:
+    """The usage of the model calls that are over, and of the current one."""
+
+    def __init__(self) -> None:
+        self._done: Usage | None = None
+        self._current: Usage | None = None
+
+    @property
+    def total(self) -> Usage | None:
+        if self._done is None or self._current is None:
+            return self._done or self._current
+        return self._done + self._current
+
+    def report(self, usage: Usage) -> Usage:
+        before = self._current if usage.additive and self._current is not None else Usage()
+        self._current = before + usage if usage.additive else usage
+        total = self.total
+        assert total is not None
+        return total
+
+    def next_call(self) -> None:
+        self._done, self._current = self.total, None
+
+
+_TABLE: dict[type[Chunk], Callable[[Lifecycle, Any], list[Event]]] = {
+    Text: Lifecycle._feed_text,
+    Reasoning: Lifecycle._feed_reasoning,
+    Refusal: Lifecycle._feed_refusal,
+    ToolCallDelta: Lifecycle._feed_tool_call_delta,
+    ToolCall: Lifecycle._feed_tool_call,
+    ToolResult: Lifecycle._feed_tool_result,
+    Source: Lifecycle._feed_item,
+    File: Lifecycle._feed_item,
+    Data: Lifecycle._feed_data,
+    Raw: Lifecycle._feed_item,
+    Step: Lifecycle._feed_step,
+    Usage: Lifecycle._feed_usage,
+    Finish: Lifecycle._feed_finish,
+    Error: Lifecycle._feed_error,
+}

@@ -1,0 +1,79 @@
+"""`StreamOptions`: intervals, deadlines, limits and policies, in one frozen record."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from msgspec import Struct
+
+from .clock import Clock
+
+__all__ = ["StreamOptions"]
+
+_SYSTEM_CLOCK = Clock()
+
+_SECONDS = (
+    "commit_after",
+    "heartbeat_interval",
+    "first_chunk_timeout",
+    "idle_timeout",
+    "total_timeout",
+    "send_timeout",
+    "close_timeout",
+    "shutdown_grace",
+)
+_COUNTS = ("max_body_size", "max_streams", "buffer_events", "buffer_size")
+
+
+class StreamOptions(Struct, frozen=True, kw_only=True):
+    """How streams behave. Times are in seconds, sizes in bytes; `None` turns one off.
+
+    Args:
+        commit_after: how long the response headers wait for the first chunk, so that an early
+            failure is a real HTTP status. `None` waits until it is there, without heartbeats.
+        heartbeat_interval: a comment line goes out whenever nothing else did for so long.
+        first_chunk_timeout: how long the producer may take for its first chunk.
+        idle_timeout: how long it may take for each further one. Time that it waits for a slow
+            reader does not count.
+        total_timeout: how long the whole answer may take.
+        send_timeout: how long the server may refuse to take bytes because the reader stalls.
+        close_timeout: how long a cancelled producer may take to clean up before it is cancelled
+            again; and then before it is abandoned. Must not be None.
+        shutdown_grace: how long streams may go on when the server shuts down.
+        max_body_size: the largest request body that `ChatApp` reads.
+        max_streams: how many answers `ChatApp` produces at the same time; more get a 503.
+        buffer_events: how many events may wait for the reader before the producer has to.
+        buffer_size: how many characters may.
+        on_disconnect: what happens to the producer when the client leaves: "cancel" it, or let
+            it "complete", for its usage and for saving the answer.
+        clock: where the time comes from.
+
+    Raises:
+        ValueError: if a number is not positive, or a policy is unknown.
+    """
+
+    commit_after: float | None = 2
+    heartbeat_interval: float | None = 15
+    first_chunk_timeout: float | None = 120
+    idle_timeout: float | None = 120
+    total_timeout: float | None = None
+    send_timeout: float | None = 30
+    close_timeout: float = 5
+    shutdown_grace: float | None = 5
+    max_body_size: int | None = 16 * 1024 * 1024
+    max_streams: int | None = None
+    buffer_events: int = 256
+    buffer_size: int = 65536
+    on_disconnect: Literal["cancel", "complete"] = "cancel"
+    clock: Clock = _SYSTEM_CLOCK
+
+    def __post_init__(self) -> None:
+        for name in _SECONDS + _COUNTS:
+            value = getattr(self, name)
+            if value is None and name not in ("close_timeout", "buffer_events", "buffer_size"):
+                continue
+            # `not value > 0` is also true of NaN.
+            if not isinstance(value, int | float) or isinstance(value, bool) or not value > 0:
+                raise ValueError(f"{name} must be a positive number, not {value!r}")
+        if self.on_disconnect not in ("cancel", "complete"):
+            raise ValueError(f"on_disconnect must be cancel or complete: {self.on_disconnect!r}")

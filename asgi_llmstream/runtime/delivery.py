@@ -1,0 +1,281 @@
+"""Delivery: follows the tail, encodes, and is the only owner of `send`.
+
+It runs in the server's own task. A disconnect, `send_timeout` and the server's own cancellation
+are all that interrupt a `send`, and nothing is sent after that.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Awaitable, Callable, Iterable, MutableMapping
+from typing import Any, Literal
+
+import anyio
+import anyio.lowlevel
+
+from ..errors import LLMStreamError, Overloaded
+from ..events import Terminal
+from ..formats.base import Format, WholeFormat
+from ..options import StreamOptions
+from ..sse import HEARTBEAT
+from .backend import spawn
+from .generation import Generation
+from .ticker import Ticker
+
+__all__ = ["Delivery", "Receive", "Scope", "Send", "StreamDelivery", "WholeDelivery", "conclude"]
+
+logger = logging.getLogger("asgi_llmstream")
+
+Scope = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
+Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
+Headers = Iterable[tuple[bytes, bytes]]
+
+# How long the last words to a client may take when the server cancels the request.
+_LAST_WORDS = 1.0
+
+
+class Delivery:
+    """One response, from its headers to its end.
+
+    Args:
+        generation: what is delivered.
+        format: how.
+        options: intervals, deadlines and policies.
+        send: the server's; nobody else may call it.
+        status: of the response, when the answer begins well.
+        headers: of the response, whole.
+    """
+
+    def __init__(
+        self,
+        generation: Generation,
+        format: Format,
+        options: StreamOptions,
+        send: Send,
+        *,
+        status: int = 200,
+        headers: Headers = (),
+    ) -> None:
+        self._generation = generation
+        self._format = format
+        self._options = options
+        self._raw_send = send
+        self._status = status
+        self._headers = headers
+        self._clock = options.clock
+        self._ticker = Ticker.current(options.clock)
+        self._scope = anyio.CancelScope()
+        self._began = self._clock.now()
+        self._sending_since: float | None = None
+        self._sent_at = self._began
+        self._committed = False
+        self._over = False
+
+    async def run(self, receive: Receive) -> None:
+        """Deliver, then wait until the producer is closed and `on_finish` has run.
+
+        Returns without a final body message when the client has left, which on every server
+        closes the connection.
+        """
+        generation = self._generation
+        self._ticker.add(self, self._began + self._patience)
+        watcher = spawn(lambda: self._watch(receive))
+        try:
+            with self._scope:
+                await self._deliver()
+                self._over = True
+        except anyio.get_cancelled_exc_class():
+            generation.stop("cancelled")
+            await self._say_last_words()
+            raise
+        except BaseException as error:
+            generation.stop("error", error)
+            raise
+        finally:
+            self._over = True
+            watcher.cancel()
+            self._ticker.remove(self)
+            generation.tail.leave()
+            await conclude(generation)
+
+    async def _deliver(self) -> None:
+        raise NotImplementedError
+
+    async def _say_last_words(self) -> None:
+        """End visibly although the server wants its task back at once."""
+
+    async def _send(self, message: MutableMapping[str, Any]) -> None:
+        self._sending_since = self._clock.now()
+        try:
+            await self._raw_send(message)
+        except OSError:
+            # ASGI 2.4 servers say so when the client has gone; it is a disconnect like others.
+            self._client_left("disconnected")
+            await anyio.lowlevel.checkpoint_if_cancelled()
+        self._sent_at = self._clock.now()
+        self._sending_since = None
+
+    async def _start(self, status: int, headers: Headers) -> None:
+        self._committed = True
+        await self._send({"type": "http.response.start", "status": status, "headers": [*headers]})
+
+    async def _send_whole(self, status: int, body: bytes, headers: Headers = ()) -> None:
+        own = [
+            (b"content-type", b"application/json"),
+            (b"content-length", str(len(body)).encode("ascii")),
+        ]
+        await self._start(status, [*own, *headers])
+        await self._send({"type": "http.response.body", "body": body, "more_body": False})
+
+    async def _send_error(self) -> None:
+        """The failure before the first chunk, as a real HTTP status."""
+        error: LLMStreamError = self._generation.error or Overloaded()
+        await self._send_whole(error.status, self._format.error_body(error), error.headers)
+
+    def _client_left(self, how: Literal["disconnected", "stalled"]) -> None:
+        if self._over:
+            return
+        self._over = True
+        if self._options.on_disconnect == "cancel":
+            self._generation.stop(how)
+        self._generation.disconnected = True
+        self._generation.tail.leave()
+        self._scope.cancel()
+
+    async def _watch(self, receive: Receive) -> None:
+        """Read `receive` until the client leaves. Most servers' `send` never says so."""
+        try:
+            while (await receive())["type"] != "http.disconnect":
+                await anyio.lowlevel.checkpoint()
+        except Exception:
+            logger.warning("receive raised: taken for a disconnect", exc_info=True)
+        self._client_left("disconnected")
+
+    def tick(self, now: float) -> float:
+        timeout = self._options.send_timeout
+        if timeout is not None and self._sending_since is not None:
+            if now - self._sending_since >= timeout:
+                self._client_left("stalled")
+            else:
+                return min(self._sending_since + timeout, now + self._patience)
+        return now + self._patience
+
+    @property
+    def _patience(self) -> float:
+        """No deadline can begin and pass within this time, so looking as often is enough."""
+        timeout = self._options.send_timeout
+        return math.inf if timeout is None else timeout
+
+
+class WholeDelivery(Delivery):
+    """The answer in one piece, for clients that did not ask for a stream."""
+
+    _format: WholeFormat
+
+    async def _deliver(self) -> None:
+        generation = self._generation
+        generation.tail.keep_none()
+        while generation.outcome is None:
+            await generation.tail.wait()
+        if generation.outcome != "finished":
+            await self._send_error()
+            return
+        body = self._format.whole_body(generation.started, generation.message)
+        await self._send_whole(self._status, body, self._headers)
+
+    async def _say_last_words(self) -> None:
+        if not self._committed:
+            with anyio.move_on_after(_LAST_WORDS, shield=True):
+                await self._send_error()
+
+
+class StreamDelivery(Delivery):
+    """The answer as an event stream."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._encode = self._format.encoder()
+        self._commit_due = False
+        self._heartbeat_due = False
+
+    async def _deliver(self) -> None:
+        generation = self._generation
+        while not (generation.began_to_answer or generation.outcome or self._commit_due):
+            await generation.tail.wait()
+        if generation.outcome == "error" and not generation.began_to_answer:
+            await self._send_error()
+            return
+        await self._start(self._status, self._headers)
+        await self._follow()
+
+    async def _follow(self) -> None:
+        tail = self._generation.tail
+        while True:
+            if tail.ready:
+                if await self._send_ready():
+                    return
+            elif self._heartbeat_due:
+                await self._send_body(HEARTBEAT)
+            else:
+                await tail.wait()
+
+    async def _send_ready(self) -> bool:
+        """Everything that is ready in one `send`; returns whether that was the end."""
+        events = self._generation.tail.take()
+        body = b"".join(map(self._encode, events))
+        last = isinstance(events[-1], Terminal)
+        if body or last:
+            await self._send_body(body, more=not last)
+        return last
+
+    async def _send_body(self, body: bytes, more: bool = True) -> None:
+        self._heartbeat_due = False
+        await self._send({"type": "http.response.body", "body": body, "more_body": more})
+
+    async def _say_last_words(self) -> None:
+        if self._sending_since is not None:
+            return  # the interrupted `send` was the last
+        with anyio.move_on_after(_LAST_WORDS, shield=True):
+            if not self._committed:
+                await self._send_error()
+            elif self._generation.tail.ready:
+                await self._send_ready()
+
+    def tick(self, now: float) -> float:
+        options, due = self._options, super().tick(now)
+        if self._committed:
+            interval = options.heartbeat_interval
+            if interval is None or self._sending_since is not None:
+                return due
+            if now - self._sent_at < interval:
+                return min(due, self._sent_at + interval)
+            self._heartbeat_due = True
+        elif options.commit_after is not None:
+            if now - self._began < options.commit_after:
+                return min(due, self._began + options.commit_after)
+            self._commit_due = True
+        self._generation.tail.wake()
+        return due
+
+    @property
+    def _patience(self) -> float:
+        options = self._options
+        limits = (
+            None if self._committed else options.commit_after,
+            options.heartbeat_interval,
+            options.send_timeout,
+        )
+        return min((limit for limit in limits if limit is not None), default=math.inf)
+
+
+async def conclude(generation: Generation) -> None:
+    """Wait until a generation is over, whatever is done to the waiting task meanwhile."""
+    try:
+        await generation.wait()
+    except anyio.get_cancelled_exc_class():
+        generation.stop("cancelled")
+        with anyio.CancelScope(shield=True):
+            await generation.wait()
+        raise

@@ -1,0 +1,74 @@
+"""A generation as an iterator of bytes, for those who own the response themselves."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import AsyncGenerator
+
+from ..events import Terminal
+from ..formats.base import Encoder
+from ..options import StreamOptions
+from ..sse import HEARTBEAT
+from .delivery import conclude
+from .generation import Generation
+from .tail import Tail
+from .ticker import Ticker
+
+__all__ = ["encoded"]
+
+
+async def encoded(
+    generation: Generation, encode: Encoder, options: StreamOptions
+) -> AsyncGenerator[bytes, None]:
+    """Start the generation at the first step; end it when this is closed or cancelled."""
+    tail = generation.tail
+    pulse = _Pulse(tail, options)
+    ticker = Ticker.current(options.clock)
+    generation.start()
+    ticker.add(pulse, pulse.due)
+    try:
+        while True:
+            if tail.ready:
+                events = tail.take()
+                body = b"".join(map(encode, events))
+                if body:
+                    yield body
+                    pulse.sent()
+                if isinstance(events[-1], Terminal):
+                    break
+            elif pulse.is_due:
+                yield HEARTBEAT
+                pulse.sent()
+            else:
+                await tail.wait()
+    finally:
+        ticker.remove(pulse)
+        if options.on_disconnect == "cancel":
+            generation.stop("disconnected")
+        tail.leave()
+        await conclude(generation)
+
+
+class _Pulse:
+    """Tells when a heartbeat is due."""
+
+    def __init__(self, tail: Tail, options: StreamOptions) -> None:
+        self._tail = tail
+        self._interval = options.heartbeat_interval or math.inf
+        self._clock = options.clock
+        self.sent()
+
+    def sent(self) -> None:
+        self._sent_at = self._clock.now()
+        self.is_due = False
+
+    @property
+    def due(self) -> float:
+        return self._sent_at + self._interval
+
+    def tick(self, now: float) -> float:
+        if now < self.due:
+            return self.due
+        self.is_due = True
+        self._tail.wake()
+        return now + self._interval

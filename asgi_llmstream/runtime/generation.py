@@ -1,0 +1,346 @@
+"""Generation: one task runs the producer from first to last.
+
+It turns what the producer yields into events on the tail, keeps the message, and runs
+`on_finish`. It never touches `receive` or `send`, so that the producer can be cancelled whatever
+the client does.
+
+How a producer is cancelled, each rule found by a failure:
+
+- Natively and once; again after `close_timeout`; after another it is abandoned.
+- No cancel scope is entered between two of its steps: it may hold scopes of its own across them.
+- A cancellation that reaches this task between two steps is thrown into the producer: it belongs
+  to a timeout or task group that the producer holds across its `yield`, or it is ours.
+"""
+
+from __future__ import annotations
+
+import inspect
+import logging
+import math
+from collections.abc import Awaitable, Callable
+from typing import Any, Literal
+
+from ..chunks import Error, Raw
+from ..errors import (
+    FirstChunkTimeout,
+    IdleTimeout,
+    LLMStreamError,
+    TotalTimeout,
+    public_error,
+)
+from ..events import Event, RunStarted
+from ..iterables import Steps, discard, open_steps
+from ..lifecycle import Lifecycle
+from ..message import Message
+from ..options import StreamOptions
+from ..result import Outcome, StreamResult
+from ..sources import chunks_of
+from .backend import Task, spawn, wakeup
+from .tail import Tail
+from .ticker import Ticker
+
+__all__ = ["Generation", "OnFinish"]
+
+logger = logging.getLogger("asgi_llmstream")
+
+# A producer that never suspends lets others run after so many chunks, whoever reads.
+_LONGEST_RUN = 256
+
+OnFinish = Callable[[StreamResult], Any]
+"""Called once with the result; may be a plain function or an async one."""
+
+
+class Generation:
+    """One run of a producer.
+
+    Args:
+        producer: see `iterables.Producer`.
+        options: intervals, deadlines and policies.
+        id: names the run.
+        model: goes into the first event.
+        carries_raw: whether the producer's own server-sent events can go out.
+        on_finish: see `OnFinish`.
+    """
+
+    def __init__(
+        self,
+        producer: object,
+        options: StreamOptions,
+        *,
+        id: str,
+        model: str,
+        carries_raw: bool = False,
+        on_finish: OnFinish | None = None,
+    ) -> None:
+        self._producer = producer
+        self._options = options
+        self._clock = options.clock
+        self._carries_raw = carries_raw
+        self._on_finish = on_finish
+        self.started = RunStarted(1, id, int(self._clock.time()), model)
+        self._lifecycle = Lifecycle(id=id, created=self.started.created, model=model)
+        self.tail = Tail(options.buffer_events, options.buffer_size)
+        self.message = Message()
+        self.outcome: Outcome | None = None
+        self.error: LLMStreamError | None = None
+        self.cause: BaseException | None = None
+        self.disconnected = False
+        self._task: Task | None = None
+        self._running = False
+        self._ticker: Ticker | None = None
+        self._began = 0.0
+        self._first_at: float | None = None
+        self._ended_at: float | None = None
+        self._pulling_since: float | None = None
+        self._cancels = 0
+        self._close_by = math.inf
+        self._settling = False
+        self.done = False
+        self._done = wakeup()
+
+    @property
+    def began_to_answer(self) -> bool:
+        """Whether there is an event beyond the first, which says only that the run started."""
+        return self._first_at is not None
+
+    def start(self) -> None:
+        """Start the producer's task, in a copy of the caller's context."""
+        self._began = self._clock.now()
+        self._emit(self._lifecycle.start())
+        self._task = spawn(self._run)
+        self._ticker = Ticker.current(self._clock)
+        self._ticker.add(self, self._began + self._patience)
+
+    def stop(
+        self,
+        outcome: Literal["error", "disconnected", "stalled", "cancelled"],
+        cause: BaseException | None = None,
+    ) -> None:
+        """End the run from outside, because nobody can or will read on. Returns at once."""
+        if self.outcome is None:
+            self.cause = cause
+            self._end(outcome, self._lifecycle.abort(outcome))
+            self._cancel()
+
+    async def wait(self) -> None:
+        """Wait until the producer is closed and `on_finish` has run."""
+        while not self.done:
+            await self._done.wait()
+
+    # The producer's task.
+
+    async def _run(self) -> None:
+        self._running = True
+        try:
+            if self.outcome is None:
+                await self._produce()
+            else:
+                discard(self._producer)  # stopped before its first step
+        except BaseException as error:
+            self._raised(error)
+            if not isinstance(error, Exception) and self._cancels == 0:
+                raise  # a cancellation or an exit that is not ours to swallow
+        finally:
+            assert self._task is not None
+            with self._task.shield():
+                await self._settle()
+
+    async def _produce(self) -> None:
+        assert self._task is not None
+        self._pulling_since = self._clock.now()
+        steps = await open_steps(self._producer)
+        try:
+            await self._pull(steps)
+        finally:
+            self._pulling_since = None
+            if self._close_by == math.inf:
+                self._arm_close()
+            await steps.close(self._task.shield)
+
+    async def _pull(self, steps: Steps) -> None:
+        """Step the producer to its end, or until the run is over for another reason."""
+        advance: Awaitable[Any] = steps.advance()
+        clock, tail = self._clock, self.tail
+        unbroken = 0
+        while True:
+            try:
+                item = await advance
+            except StopAsyncIteration:
+                if self.outcome is None:
+                    self._end("finished", self._lifecycle.finish())
+                return
+            if self.outcome is not None:
+                return  # it went on although it was cancelled: what it says is too late
+            self._take(item)
+            if self.outcome is not None:
+                return
+            unbroken += 1
+            if tail.full or unbroken >= _LONGEST_RUN:
+                self._pulling_since = None
+                unbroken = 0
+                try:
+                    await tail.room()
+                except BaseException as error:
+                    if steps.throw is None:
+                        raise
+                    advance = steps.throw(error)
+                    continue
+            self._pulling_since = clock.now()
+            advance = steps.advance()
+
+    def _take(self, item: object) -> None:
+        for chunk in chunks_of(item):
+            if type(chunk) is Raw and not self._carries_raw:
+                raise TypeError(
+                    "a ServerSentEvent goes out on the plain format only: use format=Events()"
+                )
+            events = self._lifecycle.feed(chunk)
+            if not events:
+                continue
+            if type(chunk) is Error:
+                self.error = LLMStreamError(chunk.message, code=chunk.code, status=chunk.status)
+                self.cause = self.error
+                self._end("error", events)
+                return
+            if self._first_at is None:
+                self._first_at = self._clock.now()
+            self._emit(events)
+
+    def _emit(self, events: list[Event]) -> None:
+        for event in events:
+            self.message.apply(event)
+        self.tail.append(events)
+
+    def _end(self, outcome: Outcome, events: list[Event]) -> None:
+        """The run's last events: from here on nothing that the producer does is seen."""
+        self.outcome = outcome
+        self._ended_at = self._clock.now()
+        self._pulling_since = None
+        self._emit(events)
+
+    def _raised(self, error: BaseException) -> None:
+        if self.outcome is None:
+            self._fail(error)
+        elif self._cancels == 0 or isinstance(error, Exception):
+            logger.error("the producer raised after its stream had ended", exc_info=error)
+
+    def _fail(self, error: BaseException) -> None:
+        self.error, self.cause = public_error(error), error
+        if error is self.error:
+            logger.warning("the producer raised %s: %s", type(error).__name__, error)
+        else:
+            logger.error("the producer raised", exc_info=error)
+        self._end("error", self._lifecycle.fail(self.error))
+
+    # Deadlines: called by the ticker.
+
+    def tick(self, now: float) -> float:
+        if self.outcome is None and (timeout := self._expired(now)) is not None:
+            self.error = self.cause = timeout
+            logger.warning("%s", timeout)
+            self._end("error", self._lifecycle.fail(timeout))
+            self._cancel()
+        if now >= self._close_by:
+            self._close_is_late()
+        return min(now + self._patience, self._due(now))
+
+    def _expired(self, now: float) -> LLMStreamError | None:
+        for limit, since, error in self._deadlines():
+            if limit is not None and since is not None and now - since >= limit:
+                return error()
+        return None
+
+    def _deadlines(self) -> list[tuple[float | None, float | None, type[LLMStreamError]]]:
+        options, since = self._options, self._pulling_since
+        waiting: tuple[float | None, float | None, type[LLMStreamError]]
+        if self._first_at is None:
+            waiting = (options.first_chunk_timeout, self._began, FirstChunkTimeout)
+        else:
+            waiting = (options.idle_timeout, since, IdleTimeout)
+        return [waiting, (options.total_timeout, self._began, TotalTimeout)]
+
+    def _due(self, now: float) -> float:
+        if self.outcome is not None:
+            return self._close_by
+        dues = [
+            since + limit
+            for limit, since, _ in self._deadlines()
+            if limit is not None and since is not None
+        ]
+        return min([due for due in dues if due > now], default=math.inf)
+
+    @property
+    def _patience(self) -> float:
+        """No deadline can begin and pass within this time, so looking as often is enough."""
+        options = self._options
+        limits = (options.first_chunk_timeout, options.idle_timeout, options.total_timeout)
+        return min((limit for limit in limits if limit is not None), default=math.inf)
+
+    # Closing.
+
+    def _cancel(self) -> None:
+        if self._task is None or self._cancels >= 2:
+            return
+        self._cancels += 1
+        self._arm_close()
+        if self._running:  # a task that is cancelled before its first step never takes it
+            self._task.cancel()
+
+    def _arm_close(self) -> None:
+        self._close_by = self._clock.now() + self._options.close_timeout
+        if self._ticker is not None:
+            self._ticker.look(self, self._close_by)
+
+    def _close_is_late(self) -> None:
+        if self._settling:
+            return
+        if self._cancels < 2:
+            self._cancel()
+            return
+        self._close_by = math.inf
+        logger.error(
+            "a producer ignored two cancellations for %s s each and was abandoned; "
+            "it may still run: %r",
+            self._options.close_timeout,
+            self._producer,
+        )
+        spawn(self._settle)
+
+    async def _settle(self) -> None:
+        """Once: wait for the reader, run `on_finish`, let `wait` return."""
+        if self._settling:
+            return
+        self._settling = True
+        self._close_by = math.inf
+        try:
+            await self.tail.left()
+            await self._call_on_finish()
+        finally:
+            if self._ticker is not None:
+                self._ticker.remove(self)
+            self.done = True
+            self._done.set()
+
+    async def _call_on_finish(self) -> None:
+        if self._on_finish is None:
+            return
+        try:
+            returned = self._on_finish(self._result())
+            if inspect.isawaitable(returned):
+                await returned
+        except Exception:
+            logger.exception("on_finish raised")
+
+    def _result(self) -> StreamResult:
+        assert self.outcome is not None
+        assert self._ended_at is not None
+        first = None if self._first_at is None else self._first_at - self._began
+        return StreamResult(
+            outcome=self.outcome,
+            message=self.message,
+            error=self.cause,
+            disconnected=self.disconnected,
+            time_to_first_chunk=first,
+            duration=self._ended_at - self._began,
+            events=self.tail.appended,
+        )

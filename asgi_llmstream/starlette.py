@@ -1,0 +1,62 @@
+"""A response class for Starlette routes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from starlette.background import BackgroundTask
+from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
+
+from .formats.base import Format
+from .iterables import Producer
+from .options import StreamOptions
+from .runtime.generation import OnFinish
+from .stream import DEFAULT_FORMAT, DEFAULT_OPTIONS, Headers, LLMStream
+
+__all__ = ["LLMStreamResponse"]
+
+
+class LLMStreamResponse(Response):
+    """A Starlette response that streams what a producer yields.
+
+    Args:
+        producer: as for `LLMStream`, as are the others.
+        background: run after the stream, also after a disconnect.
+    """
+
+    media_type = "text/event-stream"
+
+    def __init__(
+        self,
+        producer: Producer,
+        *,
+        format: Format = DEFAULT_FORMAT,
+        options: StreamOptions = DEFAULT_OPTIONS,
+        on_finish: OnFinish | None = None,
+        model: str = "",
+        status_code: int = 200,
+        headers: Headers = (),
+        background: BackgroundTask | None = None,
+    ) -> None:
+        self._arguments: dict[str, Any] = {
+            "format": format,
+            "options": options,
+            "on_finish": on_finish,
+            "model": model,
+        }
+        self._producer = producer
+        self.status_code = status_code
+        self.background = background
+        self.body = b""
+        # Frameworks and users add to `raw_headers` until the response is called.
+        self.raw_headers = LLMStream(producer, format=format, headers=headers).headers
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        stream = LLMStream(self._producer, status=self.status_code, **self._arguments)
+        stream.headers = self.raw_headers
+        try:
+            await stream(scope, receive, send)
+        finally:
+            if self.background is not None:
+                await self.background()

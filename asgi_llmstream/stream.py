@@ -1,0 +1,198 @@
+"""One stream: as an ASGI application, as an iterator of bytes, or collected into a message."""
+
+from __future__ import annotations
+
+import re
+import secrets
+from collections.abc import AsyncGenerator, Iterable, Mapping
+
+from .formats.base import Format
+from .formats.openai_chat import OpenAIChat
+from .iterables import Producer
+from .message import Message
+from .options import StreamOptions
+from .runtime.delivery import (
+    Delivery,
+    Receive,
+    Scope,
+    Send,
+    StreamDelivery,
+    WholeDelivery,
+    conclude,
+)
+from .runtime.encoding import encoded
+from .runtime.generation import Generation, OnFinish
+
+__all__ = ["LLMStream", "collect", "encode_stream"]
+
+DEFAULT_OPTIONS = StreamOptions()
+DEFAULT_FORMAT = OpenAIChat()
+
+# Of every format; what the user sets wins.
+_EVENT_STREAM_HEADERS = (
+    (b"content-type", b"text/event-stream; charset=utf-8"),
+    (b"cache-control", b"no-cache"),
+    (b"x-accel-buffering", b"no"),
+)
+
+Headers = Mapping[str, str] | Iterable[tuple[str, str]]
+
+
+class LLMStream:
+    """An ASGI application that answers one request with a stream.
+
+    Args:
+        producer: an async generator or another async iterable of chunks, an awaitable of one, or
+            a function that returns either. A function makes the stream good for many requests;
+            anything else is used up by its first.
+        format: the wire format; OpenAI chat completions if left out.
+        options: intervals, deadlines and limits.
+        on_finish: called once with the `StreamResult`, however the stream ends.
+        model: the model's name, for formats that show one.
+        status: the HTTP status of an answer that begins well.
+        headers: further response headers; they replace ours of the same name.
+        whole: answer in one piece instead of a stream, in a format that can.
+
+    Raises:
+        ValueError: if a header name or value cannot be sent.
+    """
+
+    def __init__(
+        self,
+        producer: Producer,
+        *,
+        format: Format = DEFAULT_FORMAT,
+        options: StreamOptions = DEFAULT_OPTIONS,
+        on_finish: OnFinish | None = None,
+        model: str = "",
+        status: int = 200,
+        headers: Headers = (),
+        whole: bool = False,
+    ) -> None:
+        self._producer: Producer | None = producer
+        self._reusable = callable(producer)
+        self._format = format
+        self._options = options
+        self._on_finish = on_finish
+        self._model = model
+        self._status = status
+        own = () if whole else (*_EVENT_STREAM_HEADERS, *format.headers)
+        self.headers = merge_headers(own, headers)
+        self._delivery: type[Delivery] = WholeDelivery if whole else StreamDelivery
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer the request; returns when the producer is closed and `on_finish` has run.
+
+        Raises:
+            RuntimeError: if the producer was used up by an earlier request.
+        """
+        producer = self._producer
+        if producer is None:
+            raise RuntimeError(
+                "this LLMStream was given an iterator, which its first request used up: "
+                "make one per request, or give a function"
+            )
+        if not self._reusable:
+            self._producer = None
+        generation = make_generation(
+            producer, self._format, self._options, self._model, self._on_finish
+        )
+        delivery = self._delivery(
+            generation,
+            self._format,
+            self._options,
+            send,
+            status=self._status,
+            headers=self.headers,
+        )
+        generation.start()
+        await delivery.run(receive)
+
+
+def encode_stream(
+    producer: Producer,
+    *,
+    format: Format = DEFAULT_FORMAT,
+    options: StreamOptions = DEFAULT_OPTIONS,
+    on_finish: OnFinish | None = None,
+    model: str = "",
+) -> AsyncGenerator[bytes, None]:
+    """The stream's bytes, heartbeats included, for a response class of your own.
+
+    Without the request there are no HTTP statuses for early failures and no `send_timeout`; a
+    disconnect is noticed when the framework cancels, closes or drops this iterator.
+
+    Args:
+        producer: as for `LLMStream`, as are the others.
+    """
+    generation = make_generation(producer, format, options, model, on_finish)
+    return encoded(generation, format.encoder(), options)
+
+
+async def collect(
+    producer: Producer, *, options: StreamOptions = DEFAULT_OPTIONS, model: str = ""
+) -> Message:
+    """The whole answer, not streamed.
+
+    Args:
+        producer: as for `LLMStream`.
+        options: its deadlines.
+        model: goes into the message.
+
+    Raises:
+        LLMStreamError: if a deadline passed, or the producer yielded an `Error`.
+        BaseException: what the producer raised, as it is.
+    """
+    generation = make_generation(producer, DEFAULT_FORMAT, options, model, None)
+    generation.tail.leave()
+    generation.start()
+    await conclude(generation)
+    if generation.cause is not None:
+        raise generation.cause
+    return generation.message
+
+
+def make_generation(
+    producer: Producer,
+    format: Format,
+    options: StreamOptions,
+    model: str,
+    on_finish: OnFinish | None,
+) -> Generation:
+    return Generation(
+        producer,
+        options,
+        id=secrets.token_hex(12),
+        model=model,
+        carries_raw=format.carries_raw,
+        on_finish=on_finish,
+    )
+
+
+def merge_headers(own: Iterable[tuple[bytes, bytes]], users: Headers) -> list[tuple[bytes, bytes]]:
+    """Our headers and the user's, who wins.
+
+    Raises:
+        ValueError: if a name is no token or a value has a character that would end the header
+            (RFC 9110 section 5.5).
+    """
+    pairs = users.items() if isinstance(users, Mapping) else users
+    given = [(_header_name(name), _header_value(name, value)) for name, value in pairs]
+    names = {name for name, _ in given}
+    return [*((name, value) for name, value in own if name not in names), *given]
+
+
+def _header_name(name: str) -> bytes:
+    if not re.fullmatch(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+", name):
+        raise ValueError(f"not a header name: {name!r}")
+    return name.lower().encode("ascii")
+
+
+def _header_value(name: str, value: str) -> bytes:
+    try:
+        encoded = value.encode("latin-1")
+    except UnicodeEncodeError:
+        raise ValueError(f"the header {name} cannot hold {value!r}: latin-1 only") from None
+    if any(c in value for c in "\r\n\0"):
+        raise ValueError(f"the header {name} must not contain CR, LF or NUL: {value!r}")
+    return encoded
