@@ -20,7 +20,7 @@ from .errors import (
 from .formats.base import Format, dumps
 from .formats.events import Events
 from .formats.openai_chat import OpenAIChat
-from .iterables import Producer
+from .iterables import Stream
 from .options import StreamOptions
 from .request import ChatMessage, ChatRequest
 from .runtime.delivery import Receive, Scope, Send
@@ -30,7 +30,7 @@ from .stream import DEFAULT_OPTIONS, LLMStream
 
 __all__ = ["Answer", "ChatApp"]
 
-Answer = Callable[[ChatRequest], Producer]
+Answer = Callable[[ChatRequest], Stream]
 """What a user writes: a request in, chunks out."""
 
 _Handler = Callable[[Scope, Receive, Send], Awaitable[None]]

@@ -7,15 +7,13 @@ from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable
 from contextlib import AbstractContextManager
 from typing import Any
 
-__all__ = ["Producer", "Steps", "open_steps"]
+__all__ = ["Producer", "Steps", "Stream", "discard", "open_steps"]
 
-Producer = (
-    AsyncIterable[Any]
-    | Awaitable[AsyncIterable[Any]]
-    | Callable[[], AsyncIterable[Any] | Awaitable[AsyncIterable[Any]]]
-)
-"""What a stream is made from: an async iterable, an awaitable of one, a function that returns
-either."""
+Stream = AsyncIterable[Any] | Awaitable[AsyncIterable[Any]]
+"""An async iterable of chunks, or an awaitable of one."""
+
+Producer = Stream | Callable[[], Stream]
+"""What a stream is made from; a function is called when it begins."""
 
 
 class Steps:
