@@ -154,13 +154,13 @@ class Delivery:
         self._client_left("disconnected")
 
     def tick(self, now: float) -> float:
-        timeout = self._options.send_timeout
-        if timeout is not None and self._sending_since is not None:
-            if now - self._sending_since >= timeout:
-                self._client_left("stalled")
-            else:
-                return min(self._sending_since + timeout, now + self._patience)
-        return now + self._patience
+        timeout, since = self._options.send_timeout, self._sending_since
+        if timeout is None or since is None:
+            return now + self._patience
+        if now < since + timeout:
+            return min(since + timeout, now + self._patience)
+        self._client_left("stalled")
+        return math.inf
 
     @property
     def _patience(self) -> float:
@@ -245,16 +245,16 @@ class StreamDelivery(Delivery):
 
     def tick(self, now: float) -> float:
         options, due = self._options, super().tick(now)
+        since, limit = self._began, options.commit_after
         if self._committed:
-            interval = options.heartbeat_interval
-            if interval is None or self._sending_since is not None:
-                return due
-            if now - self._sent_at < interval:
-                return min(due, self._sent_at + interval)
+            since, limit = self._sent_at, options.heartbeat_interval
+        if limit is None or self._sending_since is not None:
+            return due
+        if now < since + limit:
+            return min(due, since + limit)
+        if self._committed:
             self._heartbeat_due = True
-        elif options.commit_after is not None:
-            if now - self._began < options.commit_after:
-                return min(due, self._began + options.commit_after)
+        else:
             self._commit_due = True
         self._generation.tail.wake()
         return due

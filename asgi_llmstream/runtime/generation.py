@@ -18,6 +18,7 @@ import inspect
 import logging
 import math
 from collections.abc import Awaitable, Callable
+from operator import itemgetter
 from typing import Any, Literal
 
 from ..chunks import Error, Raw
@@ -242,32 +243,24 @@ class Generation:
             self._cancel()
         if now >= self._close_by:
             self._close_is_late()
-        return min(now + self._patience, self._due(now))
+        return min(now + self._patience, self._next_deadline())
 
     def _expired(self, now: float) -> LLMStreamError | None:
-        for limit, since, error in self._deadlines():
-            if limit is not None and since is not None and now - since >= limit:
-                return error()
-        return None
+        return next((error() for due, error in self._deadlines() if due <= now), None)
 
-    def _deadlines(self) -> list[tuple[float | None, float | None, type[LLMStreamError]]]:
-        options, since = self._options, self._pulling_since
-        waiting: tuple[float | None, float | None, type[LLMStreamError]]
+    def _deadlines(self) -> list[tuple[float, type[LLMStreamError]]]:
+        """When each deadline that runs is over; the first to pass is the reason."""
+        options, limit, since = self._options, self._options.idle_timeout, self._pulling_since
+        error: type[LLMStreamError] = IdleTimeout
         if self._first_at is None:
-            waiting = (options.first_chunk_timeout, self._began, FirstChunkTimeout)
-        else:
-            waiting = (options.idle_timeout, since, IdleTimeout)
-        return [waiting, (options.total_timeout, self._began, TotalTimeout)]
+            error, limit, since = FirstChunkTimeout, options.first_chunk_timeout, self._began
+        total = _due(self._began, options.total_timeout)
+        return sorted([(_due(since, limit), error), (total, TotalTimeout)], key=itemgetter(0))
 
-    def _due(self, now: float) -> float:
+    def _next_deadline(self) -> float:
         if self.outcome is not None:
             return self._close_by
-        dues = [
-            since + limit
-            for limit, since, _ in self._deadlines()
-            if limit is not None and since is not None
-        ]
-        return min([due for due in dues if due > now], default=math.inf)
+        return self._deadlines()[0][0]
 
     @property
     def _patience(self) -> float:
@@ -344,3 +337,7 @@ class Generation:
             duration=self._ended_at - self._began,
             events=self.tail.appended,
         )
+
+
+def _due(since: float | None, limit: float | None) -> float:
+    return math.inf if since is None or limit is None else since + limit

@@ -97,8 +97,10 @@ class Ticker:
 
     def _look_at_all(self) -> None:
         now = self._clock.now()
+        due: list[Ticked] = []
         while self._heap and self._heap[0][0] <= now:
-            _, _, ticked = heapq.heappop(self._heap)
+            due.append(heapq.heappop(self._heap)[2])
+        for ticked in due:
             if ticked in self._active:
                 self.look(ticked, ticked.tick(now))
 

@@ -1,0 +1,663 @@
+"""Test streams as they come: a client that reads one event at a time, and a clock to step.
+
+`httpx.ASGITransport` and the frameworks' test clients collect the whole body before they return
+it, so with them nothing can be said about timing, heartbeats or disconnects. This client is a
+small ASGI server in the test's own event loop (asyncio or trio): what the app sends is there at
+once, and the test decides when the client leaves or stops reading.
+
+    clock = ManualClock()
+    chat = ChatApp(answer, options=StreamOptions(clock=clock, heartbeat_interval=10))
+    async with Client(chat).stream("POST", "/chat/completions", json=question) as response:
+        await response.started()
+        await clock.advance(10)
+        assert response.comments == 1
+        response.disconnect()
+        await response.returned()
+"""
+
+from __future__ import annotations
+
+import asyncio
+import codecs
+import math
+import re
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager
+from json import dumps, loads
+from typing import Any, Literal
+from urllib.parse import unquote
+
+import anyio
+import anyio.lowlevel
+
+from .clock import Clock
+from .runtime.backend import loop_key
+from .runtime.delivery import Receive, Scope, Send
+from .sse import ServerSentEvent
+
+__all__ = ["Client", "ManualClock", "Response", "check_stream", "parse_sse", "settle"]
+
+_App = Callable[[Scope, Receive, Send], Awaitable[None]]
+_QUIET_PASSES = 3  # a chain of plain callbacks may stand between two tasks
+_SETTLE_LIMIT = 1.0  # seconds of real time
+
+
+class ManualClock(Clock):
+    """A clock that moves only when the test says so.
+
+    Args:
+        start: what `now()` begins with, in seconds.
+        epoch: what `time()` begins with, in seconds since the Unix epoch.
+    """
+
+    def __init__(self, start: float = 0.0, *, epoch: float = 1_750_000_000.0) -> None:
+        self._now = start
+        self._offset = epoch - start
+        self._wakes: dict[object, Callable[[], None]] = {}
+
+    def now(self) -> float:
+        return self._now
+
+    def time(self) -> float:
+        return self._now + self._offset
+
+    def delay(self, due: float) -> float:
+        return 0.0 if due <= self._now else math.inf
+
+    def on_jump(self, wake: Callable[[], None]) -> Callable[[], None]:
+        key = object()
+        self._wakes[key] = wake
+
+        def stop() -> None:
+            self._wakes.pop(key, None)
+
+        return stop
+
+    async def advance(self, seconds: float) -> None:
+        """Move the time in one jump, then let every task run until all wait (see `settle`).
+
+        What lies between is not visited: three heartbeat intervals in one jump are one
+        heartbeat. Advance step by step where that matters.
+
+        Raises:
+            ValueError: if `seconds` is negative.
+        """
+        if not seconds >= 0:
+            raise ValueError(f"time does not go back: {seconds}")
+        self._now += seconds
+        for wake in list(self._wakes.values()):
+            wake()
+        await settle()
+
+
+async def settle() -> None:
+    """Let all tasks of the event loop run until each waits for something.
+
+    Timers, sockets and threads are not waited for. Gives up after one second if some task never
+    waits.
+    """
+    with anyio.move_on_after(_SETTLE_LIMIT):
+        if not isinstance(loop_key(), asyncio.AbstractEventLoop):
+            await anyio.wait_all_tasks_blocked()
+            return
+        # On asyncio that sleeps 0.1 s whenever something can still run, and sees no callbacks.
+        quiet = 0
+        while quiet < _QUIET_PASSES:
+            await anyio.lowlevel.checkpoint()
+            others = asyncio.all_tasks() - {asyncio.current_task()}
+            quiet = 0 if any(map(_can_run, others)) else quiet + 1
+
+
+def _can_run(task: Any) -> bool:
+    return task._fut_waiter is None or task._fut_waiter.done()
+
+
+class Client:
+    """Calls an ASGI application as a server would.
+
+    Args:
+        app: the application.
+        root_path: of the scope; nothing is put in front of the paths for it.
+        spec_version: of ASGI, in the scope.
+        send_raises_after_disconnect: have `send` raise `OSError` once the client has gone, as
+            ASGI 2.4 allows; else it drops the message, as uvicorn does.
+        suspend_on_send: let other tasks run at every `send`, as hypercorn and granian do; else
+            `send` returns at once, as uvicorn's does.
+        headers: of every request; a request's own of the same name win.
+        timeout: how many seconds of real time any one wait may take.
+    """
+
+    def __init__(
+        self,
+        app: _App,
+        *,
+        root_path: str = "",
+        spec_version: str = "2.3",
+        send_raises_after_disconnect: bool = False,
+        suspend_on_send: bool = False,
+        headers: Mapping[str, str] | None = None,
+        timeout: float = 10.0,
+    ) -> None:
+        self._app = app
+        self._asgi = {"version": "3.0", "spec_version": spec_version}
+        self._root_path = root_path
+        self._headers = dict(headers or {})
+        self._behaviour = (send_raises_after_disconnect, suspend_on_send, timeout)
+
+    @asynccontextmanager
+    async def stream(
+        self,
+        method: str,
+        path: str,
+        *,
+        json: Any = None,
+        body: bytes | None = None,
+        headers: Mapping[str, str] | None = None,
+        raise_app_exceptions: bool = True,
+    ) -> AsyncGenerator[Response]:
+        """Send a request. The `Response` is there before its headers are: see its `started`.
+
+        Leaving the block disconnects and waits until the app has returned.
+
+        Args:
+            method: GET, POST and so on.
+            path: percent-encoded where need be; may have a query.
+            json: sent as the body, as `application/json`.
+            body: sent as it is.
+            headers: of this request.
+            raise_app_exceptions: leave what the app raises in `Response.error` if false.
+
+        Raises:
+            AssertionError: if the app broke the rules of ASGI, also if it caught that itself.
+            TimeoutError: if it has not returned in time after the disconnect; it is cancelled.
+            Exception: what the app raised, as it is, before what the block raised.
+        """
+        own = {"host": "testserver"}
+        if json is not None:
+            body = dumps(json).encode()
+            own["content-type"] = "application/json"
+        if body is not None:
+            own["content-length"] = str(len(body))
+        scope = self._scope(method, path, {**own, **self._headers, **(headers or {})})
+        response = Response(body or b"", *self._behaviour)
+        failure: BaseException | None = None
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(response._run, self._app, scope)
+            try:
+                yield response
+            except (anyio.get_cancelled_exc_class(), GeneratorExit):
+                raise
+            except BaseException as error:
+                failure = error  # raised below, where no group is put around it
+            response.disconnect()
+            try:
+                await response.returned()
+            except TimeoutError as error:
+                failure = failure or error
+                tasks.cancel_scope.cancel()
+        response._raise(failure, raise_app_exceptions)
+
+    async def request(self, method: str, path: str, **arguments: Any) -> Response:
+        """Send a request and wait for its end; `arguments` are those of `stream`.
+
+        Raises:
+            ConnectionAbortedError: if the app left the response without its end.
+            Exception: as `stream` does.
+        """
+        async with self.stream(method, path, **arguments) as response:
+            await response.started()
+            await response.read_to_end()
+            if not response.complete:
+                raise response._ending()
+        return response
+
+    def _scope(self, method: str, target: str, headers: Mapping[str, str]) -> Scope:
+        path, _, query = target.partition("?")
+        named = {name.lower(): value for name, value in headers.items()}
+        return {
+            "type": "http",
+            "asgi": dict(self._asgi),
+            "http_version": "1.1",
+            "method": method,
+            "scheme": "http",
+            "path": unquote(path),
+            "raw_path": path.encode(),
+            "query_string": query.encode(),
+            "root_path": self._root_path,
+            "headers": [(n.encode("latin-1"), v.encode("latin-1")) for n, v in named.items()],
+            "client": ("127.0.0.1", 50000),
+            "server": ("testserver", 80),
+        }
+
+
+class Response:
+    """What has come back so far, and the client's end of the connection.
+
+    Every wait raises `TimeoutError` after the client's `timeout`.
+
+    Attributes:
+        sends: the ASGI messages that reached the client, in order.
+        error: what the app raised.
+        disconnected: whether the client has left.
+        sent_after_disconnect: how many messages the app began to send after that. One or two
+            are no fault: it may not have been told yet.
+        sent_after_told: how many it began to send after `receive` or `send` had told it.
+    """
+
+    def __init__(self, body: bytes, raises: bool, suspends: bool, timeout: float) -> None:
+        self.sends: list[Mapping[str, Any]] = []
+        self.error: BaseException | None = None
+        self.disconnected = False
+        self.sent_after_disconnect = 0
+        self.sent_after_told = 0
+        self._request: bytes | None = body
+        self._raises = raises
+        self._suspends = suspends
+        self._timeout = timeout
+        self._violation: AssertionError | None = None
+        self._start: Mapping[str, Any] | None = None
+        self._chunks: list[bytes] = []
+        self._chunks_read = self._chunks_parsed = self._events_read = 0
+        self._events: list[ServerSentEvent] = []
+        self._parser = _Parser()
+        self._expected: Literal["start", "body", "nothing"] = "start"
+        self._complete = self._returned = self._stalled = self._told = False
+        self._last_chunk = math.inf
+        self._changed = anyio.Event()
+
+    # What has come.
+
+    @property
+    def status(self) -> int:
+        """The HTTP status. Raises `RuntimeError` before `started`."""
+        return int(self._head["status"])
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """By lower-case name. Raises `RuntimeError` before `started`."""
+        headers: dict[str, str] = {}
+        for raw_name, raw_value in self._head.get("headers", ()):
+            name, value = raw_name.decode("latin-1").lower(), raw_value.decode("latin-1")
+            headers[name] = f"{headers[name]}, {value}" if name in headers else value
+        return headers
+
+    @property
+    def _head(self) -> Mapping[str, Any]:
+        if self._start is None:
+            raise RuntimeError("the response has not started: await response.started() first")
+        return self._start
+
+    @property
+    def body(self) -> bytes:
+        """All bytes so far."""
+        return b"".join(self._chunks)
+
+    def json(self) -> Any:
+        """The body so far, decoded. Raises `ValueError` if it is not JSON."""
+        return loads(self.body)
+
+    @property
+    def comments(self) -> int:
+        """How many comment lines, which is to say heartbeats, have come so far."""
+        self._parse()
+        return self._parser.comments
+
+    @property
+    def complete(self) -> bool:
+        """Whether the final body message has come."""
+        return self._complete
+
+    @property
+    def aborted(self) -> bool:
+        """Whether the app returned or raised without the end of what it had started: a server
+        then breaks the connection."""
+        return self._returned and self._start is not None and self._expected != "nothing"
+
+    async def started(self) -> None:
+        """Wait for the status and the headers.
+
+        Raises:
+            ConnectionAbortedError: if they cannot come any more.
+        """
+        await self._until(lambda: self._start is not None or self._over, "the headers")
+        if self._start is None:
+            raise ConnectionAbortedError("there was no response") from self.error
+
+    async def chunk(self) -> bytes:
+        """The body of the next body message, which is one `send` of the app.
+
+        Raises:
+            EndOfStream: of anyio, if there is none and none will come.
+            ConnectionAbortedError: the same, and the app left without the end.
+        """
+        await self._until(lambda: len(self._chunks) > self._chunks_read or self._over, "a chunk")
+        if self._chunks_read == len(self._chunks):
+            raise self._ending()
+        self._chunks_read += 1
+        return self._chunks[self._chunks_read - 1]
+
+    async def event(self) -> ServerSentEvent:
+        """The next event, parsed as it comes; independent of `chunk`. Raises as `chunk` does."""
+        await self._until(lambda: self._parse() > self._events_read or self._over, "an event")
+        if self._events_read == len(self._events):
+            raise self._ending()
+        self._events_read += 1
+        return self._events[self._events_read - 1]
+
+    async def events(self) -> AsyncIterator[ServerSentEvent]:
+        """The events from here to the end.
+
+        Raises:
+            ConnectionAbortedError: if the app left without the end; what came before is
+                yielded first.
+        """
+        while True:
+            try:
+                event = await self.event()
+            except anyio.EndOfStream:
+                return
+            yield event
+
+    async def read_to_end(self) -> bytes:
+        """Wait until nothing more will come; the whole body. An abort does not raise here."""
+        await self._until(lambda: self._over, "the end of the response")
+        return self.body
+
+    async def returned(self) -> None:
+        """Wait until the app has returned or raised."""
+        await self._until(lambda: self._returned, "the app to return")
+
+    # What the client does.
+
+    def disconnect(self) -> None:
+        """Leave: `receive` says so from now on, and what is sent is dropped."""
+        self.disconnected = True
+        self._notify()
+
+    def disconnect_after(self, chunks: int) -> None:
+        """Leave inside the `send` of the body message of this number, counted from 1."""
+        self._last_chunk = chunks
+        self._leave_if_due()
+
+    def stall(self) -> None:
+        """Stop reading: `send` blocks, as at a full socket, until `resume` or `disconnect`."""
+        self._stalled = True
+
+    def resume(self) -> None:
+        """Read on after `stall`."""
+        self._stalled = False
+        self._notify()
+
+    # Inside.
+
+    @property
+    def _over(self) -> bool:
+        return self._complete or self._returned or self.disconnected
+
+    def _ending(self) -> Exception:
+        if self._complete or self.disconnected:
+            return anyio.EndOfStream("the response has ended")
+        aborted = ConnectionAbortedError("the app left without the final body message")
+        aborted.__cause__ = self.error
+        return aborted
+
+    def _leave_if_due(self) -> None:
+        if len(self._chunks) >= self._last_chunk:
+            self.disconnect()
+
+    def _parse(self) -> int:
+        for chunk in self._chunks[self._chunks_parsed :]:
+            self._chunks_parsed += 1
+            self._events += self._parser.feed(chunk)
+        return len(self._events)
+
+    def _notify(self) -> None:
+        self._changed.set()
+        self._changed = anyio.Event()
+
+    async def _until(self, ready: Callable[[], bool], what: str) -> None:
+        try:
+            with anyio.fail_after(self._timeout):
+                while not ready():
+                    await self._changed.wait()
+        except TimeoutError:
+            raise TimeoutError(f"waited {self._timeout} s for {what}") from None
+
+    def _raise(self, failure: BaseException | None, raise_app_exceptions: bool) -> None:
+        first: BaseException | None = self._violation
+        if first is None and isinstance(self.error, Exception) and raise_app_exceptions:
+            first = self.error
+        if first is None or (failure is not None and not isinstance(failure, Exception)):
+            first = failure  # the last is a KeyboardInterrupt, or pytest's skip
+        if first is None and self.error is not None and not isinstance(self.error, Exception):
+            first = AssertionError(f"the app let {self.error!r} through, which nobody asked for")
+        if first is not None:
+            if failure is not None and failure is not first:
+                first.add_note(f"The block raised, too: {failure!r}")
+            raise first
+
+    async def _run(self, app: _App, scope: Scope) -> None:
+        try:
+            await app(scope, self._receive, self._send)
+        except Exception as error:
+            self.error = error
+        except BaseException as error:
+            self.error = error
+            raise
+        finally:
+            self._returned = True
+            self._notify()
+
+    async def _receive(self) -> dict[str, Any]:
+        if self._request is not None and not self.disconnected:
+            body, self._request = self._request, None
+            return {"type": "http.request", "body": body, "more_body": False}
+        while not (self.disconnected or self._expected == "nothing"):
+            await self._changed.wait()
+        self._told = self.disconnected
+        return {"type": "http.disconnect"}
+
+    async def _send(self, message: Mapping[str, Any]) -> None:
+        self._check(message)
+        self.sent_after_disconnect += self.disconnected
+        self.sent_after_told += self._told
+        if self._suspends:
+            await anyio.lowlevel.checkpoint()
+        while self._stalled and not self.disconnected:
+            await self._changed.wait()
+        last = message["type"] == "http.response.body" and not message.get("more_body", False)
+        self._expected = "nothing" if last else "body"
+        if self.disconnected:
+            if self._raises:
+                self._told = True
+                raise OSError("the client has disconnected")
+            return
+        self.sends.append(dict(message))
+        if message["type"] == "http.response.start":
+            self._start = self.sends[-1]
+        else:
+            self._chunks.append(bytes(message.get("body", b"")))
+            self._complete = last
+            self._leave_if_due()
+        self._notify()
+
+    def _check(self, message: Mapping[str, Any]) -> None:
+        kind = str(message.get("type"))
+        if kind not in ("http.response.start", "http.response.body"):
+            self._violate(f"the app sent a message of the type {kind!r}")
+        if self._expected == "nothing":
+            self._violate(f"the app sent {kind} after the final body message")
+        if self._expected != kind.rpartition(".")[2]:
+            state = "before the start" if self._expected == "start" else "a second time"
+            self._violate(f"the app sent {kind} {state}")
+        if kind == "http.response.body" and not isinstance(message.get("body", b""), bytes):
+            self._violate(f"the app sent a body that is not bytes: {message['body']!r}")
+        for name, value in message.get("headers", ()):
+            if not (isinstance(name, bytes) and isinstance(value, bytes)) or name != name.lower():
+                self._violate(f"the app sent a header not in lower-case bytes: {name!r}, {value!r}")
+
+    def _violate(self, text: str) -> None:
+        self._violation = self._violation or AssertionError(text)
+        self._notify()
+        raise self._violation
+
+
+class _Parser:
+    """Bytes in, events out; WHATWG HTML section 9.2.6, line ends and characters cut anywhere."""
+
+    def __init__(self) -> None:
+        self.comments = 0
+        self._decoder = codecs.getincrementaldecoder("utf-8-sig")("replace")
+        self._rest = ""
+        self._after_cr = False
+        self._data: list[str] = []
+        self._fields: dict[str, Any] = {}
+
+    def feed(self, chunk: bytes) -> list[ServerSentEvent]:
+        text = self._decoder.decode(chunk)
+        if not text:
+            return []
+        if self._after_cr:
+            text = text.removeprefix("\n")
+        self._after_cr = text.endswith("\r")
+        *lines, self._rest = re.split(r"\r\n|\r|\n", self._rest + text)
+        return [event for line in lines if (event := self._line(line)) is not None]
+
+    def _line(self, line: str) -> ServerSentEvent | None:
+        if not line:
+            return self._dispatch()
+        name, _, value = line.partition(":")
+        value = value.removeprefix(" ")
+        if not name:
+            self.comments += 1
+        elif name == "data":
+            self._data.append(value)
+        elif name == "retry":
+            if value.isascii() and value.isdigit():
+                self._fields["retry"] = int(value)
+        elif name == "event" or (name == "id" and "\0" not in value):
+            self._fields[name] = value
+        return None
+
+    def _dispatch(self) -> ServerSentEvent | None:
+        data, self._data = self._data, []
+        fields, self._fields = self._fields, {}
+        fields["event"] = fields.get("event") or None
+        return ServerSentEvent("\n".join(data), **fields) if data else None
+
+
+def parse_sse(data: bytes) -> list[ServerSentEvent]:
+    """The events of a whole body, as a browser dispatches them; an unfinished last one is lost.
+
+    `id` is what the event itself says; it is not carried over to the next one.
+
+    Raises:
+        ValueError: for an id that is not ASCII or a type with a NUL: see `ServerSentEvent`.
+    """
+    return _Parser().feed(data)
+
+
+_LINE_CUTTERS = re.compile("[\u0085\u2028\u2029]")
+_TERMINALS = ("run-finished", "run-failed", "run-aborted")
+
+
+def check_stream(
+    body: bytes, format: Literal["openai", "events"] | None = None
+) -> list[ServerSentEvent]:
+    """Check that a whole body is framed so that every known client reads it, and has one end.
+
+    Args:
+        body: of the response.
+        format: whose ending is wanted: OpenAI chat completions or plain events; None checks
+            only the framing.
+
+    Returns:
+        The events.
+
+    Raises:
+        AssertionError: says what is wrong.
+    """
+    try:
+        text = body.decode()
+        events = parse_sse(body)
+    except ValueError as error:
+        raise AssertionError(f"not readable: {error}") from error
+    _check_framing(text)
+    for event in events:
+        cut = _LINE_CUTTERS.search(event.data) and _decoded(event) is not None
+        _expect(not cut, f"U+0085, U+2028 or U+2029 stands raw in JSON: {event.data!r}")
+    if format == "openai":
+        _check_openai(events)
+    elif format == "events":
+        ends = [i for i, event in enumerate(events) if event.event in _TERMINALS]
+        _expect(
+            ends == [len(events) - 1],
+            f"one of {', '.join(_TERMINALS)} must be last and the only one: "
+            f"found at {ends} of {len(events)} events",
+        )
+    return events
+
+
+def _expect(condition: object, text: str) -> None:
+    # Not an `assert`, which `python -O` removes and pytest does not rewrite here.
+    if not condition:
+        raise AssertionError(text)
+
+
+def _check_framing(text: str) -> None:
+    _expect(not text.startswith("\ufeff"), "there is a byte-order mark")
+    _expect("\r" not in text, "there is a CR: lines must end in LF only")
+    *lines, rest = text.split("\n")
+    block: list[str] = []
+    for line in lines:
+        if line:
+            block.append(line)
+        else:
+            _check_block(block)
+            block = []
+    unfinished = rest or any(not line.startswith(":") for line in block)
+    _expect(not unfinished, f"the last event does not end in a blank line: {[*block, rest]}")
+
+
+def _check_block(block: list[str]) -> None:
+    names = [line.partition(":")[0] for line in block]
+    _expect(block, "there is a blank line that ends no event")
+    _expect(any(names), f"a comment has a blank line of its own: {block}")
+    _expect("data" in names, f"a block has no data: {block}")
+    unknown = set(names) - {"", "data", "event", "id", "retry"}
+    _expect(not unknown, f"there is an unknown field: {block}")
+    first = next(i for i, name in enumerate(names) if name)
+    _expect("" not in names[first:], f"a comment stands inside an event: {block}")
+
+
+def _check_openai(events: list[ServerSentEvent]) -> None:
+    done = [i for i, event in enumerate(events) if event.data == "[DONE]"]
+    _expect(
+        done == [len(events) - 1],
+        f"[DONE] must be last and the only one: found at {done} of {len(events)} events",
+    )
+    chunks = []
+    for event in events[:-1]:
+        named = event.event is not None or event.id is not None
+        _expect(not named, f"this format has neither event: nor id: lines: {event}")
+        chunks.append(_decoded(event))
+        _expect(isinstance(chunks[-1], dict), f"an event is not a JSON object: {event.data!r}")
+    ends = [i for i, chunk in enumerate(chunks) if "error" in chunk or _finishes(chunk)]
+    _expect(len(ends) == 1, f"one finish_reason or one error must come, not {len(ends)}")
+    end, after = chunks[ends[0]], chunks[ends[0] + 1 :]
+    _expect(not after or "error" not in end, f"nothing may follow an error: {after}")
+    usage = [chunk.get("choices") == [] and bool(chunk.get("usage")) for chunk in after]
+    _expect(usage in ([], [True]), f"only usage may follow a finish_reason: {after}")
+
+
+def _finishes(chunk: Any) -> bool:
+    choices = chunk.get("choices") or ()
+    return any(choice.get("finish_reason") is not None for choice in choices)
+
+
+def _decoded(event: ServerSentEvent) -> Any:
+    """The data, or None if it is not JSON."""
+    try:
+        return loads(event.data)
+    except ValueError:
+        return None

@@ -1,0 +1,711 @@
+"""Every stream ends once and visibly, and `on_finish` is told so exactly once."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import AsyncIterator, Callable
+from typing import Any
+
+import anyio
+import anyio.lowlevel
+import pytest
+
+from asgi_llmstream import (
+    ChatApp,
+    Error,
+    Finish,
+    LLMStream,
+    LLMStreamError,
+    Message,
+    Overloaded,
+    RateLimited,
+    Reasoning,
+    ServerSentEvent,
+    StreamOptions,
+    StreamResult,
+    ToolCall,
+    ToolResult,
+    Usage,
+    collect,
+    encode_stream,
+)
+from asgi_llmstream.formats import Events, OpenAIChat
+from asgi_llmstream.testing import Client, ManualClock, Response, check_stream, settle
+
+pytestmark = pytest.mark.anyio
+
+
+class Run:
+    """One request to a stream of `producer`, and what came of it."""
+
+    def __init__(self, producer: Any, format: Any = OpenAIChat(), **options: Any) -> None:  # noqa: B008
+        self.results: list[StreamResult] = []
+        self.clock = ManualClock()
+        self.stream = LLMStream(
+            producer,
+            options=StreamOptions(clock=self.clock, **options),
+            on_finish=self.on_finish,
+            format=format,
+            model="m",
+        )
+
+    async def on_finish(self, result: StreamResult) -> None:
+        await anyio.lowlevel.checkpoint()
+        self.results.append(result)
+
+    async def whole(self) -> Response:
+        return await Client(self.stream).request("GET", "/")
+
+    @property
+    def result(self) -> StreamResult:
+        (result,) = self.results
+        return result
+
+
+def error_of(response: Response) -> Any:
+    """The error event of a broken stream, which must be its last before `[DONE]`."""
+    events = check_stream(response.body, "openai")
+    assert events[-1].data == "[DONE]"
+    return json.loads(events[-2].data)["error"]
+
+
+def finish_reason_of(response: Response) -> Any:
+    events = check_stream(response.body, "openai")
+    return json.loads(events[-2].data)["choices"][0]["finish_reason"]
+
+
+async def test_a_producer_that_returns_is_finished() -> None:
+    async def producer() -> AsyncIterator[Any]:
+        yield "Hel"
+        yield "lo"
+        yield Usage(1, 2)
+
+    run = Run(producer())
+    response = await run.whole()
+    assert finish_reason_of(response) == "stop"
+    result = run.result
+    assert (result.outcome, result.error, result.disconnected) == ("finished", None, False)
+    assert result.message.text == "Hello"
+    assert result.message.finish_reason == "stop"
+    assert result.message.usage == Usage(1, 2)
+
+
+async def test_a_producer_that_yields_nothing_gives_an_empty_whole_answer() -> None:
+    async def producer() -> AsyncIterator[Any]:
+        for chunk in ():
+            yield chunk
+
+    run = Run(producer())
+    response = await run.whole()
+    assert response.status == 200
+    assert finish_reason_of(response) == "stop"
+    assert run.result.outcome == "finished"
+    assert run.result.message.content == []
+    assert run.result.time_to_first_chunk is None
+
+
+async def test_chunks_after_a_finish_begin_a_step_and_the_last_finish_counts() -> None:
+    async def producer() -> AsyncIterator[Any]:
+        yield ToolCall("c", "f")
+        yield Finish("tool_calls")
+        yield ToolResult("c", 1)
+        yield "done"
+        yield Finish("length")
+
+    run = Run(producer())
+    response = await run.whole()
+    assert finish_reason_of(response) == "length"
+    assert run.result.outcome == "finished"
+    assert run.result.message.text == "done"
+
+
+async def test_a_producer_that_raises_before_its_first_chunk_is_an_http_error(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async def producer() -> AsyncIterator[Any]:
+        raise ValueError("hunter2")
+        yield
+
+    run = Run(producer())
+    response = await run.whole()
+    assert response.status == 500
+    assert "hunter2" not in response.body.decode()
+    assert response.json()["error"]["message"] == LLMStreamError.default_message
+    assert response.headers["content-type"] == "application/json"
+    assert (run.result.outcome, str(run.result.error)) == ("error", "hunter2")
+    assert "hunter2" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "headers"),
+    [
+        (RateLimited("Slow down.", retry_after=3), 429, {"retry-after": "3"}),
+        (Overloaded(retry_after=1.2), 503, {"retry-after": "2"}),
+        (LLMStreamError("I'm a teapot.", status=418, code="teapot"), 418, {}),
+        (TimeoutError("internal"), 504, {}),
+    ],
+)
+async def test_a_producer_chooses_the_status_before_its_first_chunk(
+    error: Exception, status: int, headers: dict[str, str]
+) -> None:
+    async def producer() -> AsyncIterator[Any]:
+        raise error
+        yield
+
+    response = await Run(producer()).whole()
+    assert response.status == status
+    assert headers.items() <= response.headers.items()
+    if isinstance(error, LLMStreamError):
+        assert response.json()["error"]["message"] == error.message
+
+
+async def test_an_error_chunk_is_the_same_as_raising_one() -> None:
+    closed = False
+
+    async def early() -> AsyncIterator[Any]:
+        nonlocal closed
+        try:
+            yield Error("No.", "no", 403)
+        finally:
+            closed = True
+
+    async def late() -> AsyncIterator[Any]:
+        yield "Hel"
+        yield Error("No.", "no", 403)
+        yield "never seen"
+
+    run = Run(early())
+    response = await run.whole()
+    assert (response.status, response.json()["error"]["code"]) == (403, "no")
+    assert closed
+    assert run.result.outcome == "error"
+    run = Run(late())
+    response = await run.whole()
+    assert response.status == 200
+    assert error_of(response)["message"] == "No."
+    assert run.result.message.text == "Hel"
+
+
+async def test_a_producer_that_raises_between_chunks_ends_with_an_error_event() -> None:
+    async def producer() -> AsyncIterator[Any]:
+        yield "Hel"
+        raise ValueError("hunter2")
+
+    run = Run(producer())
+    response = await run.whole()
+    assert response.status == 200
+    assert error_of(response)["message"] == LLMStreamError.default_message
+    assert "hunter2" not in response.body.decode()
+    assert run.result.outcome == "error"
+    assert run.result.message.text == "Hel"
+    assert run.result.message.finish_reason is None
+
+
+async def test_a_producer_that_raises_in_its_finally_never_looks_finished() -> None:
+    async def producer() -> AsyncIterator[Any]:
+        try:
+            yield "Hello"
+        finally:
+            raise ValueError("hunter2")
+
+    run = Run(producer())
+    response = await run.whole()
+    assert error_of(response)["message"] == LLMStreamError.default_message
+    assert run.result.outcome == "error"
+
+
+async def test_a_chunk_of_an_unknown_type_is_told_to_the_developer_alone(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    class Mystery:
+        pass
+
+    closed = False
+
+    async def producer() -> AsyncIterator[Any]:
+        nonlocal closed
+        try:
+            yield "Hel"
+            yield Mystery()
+        finally:
+            closed = True
+
+    run = Run(producer())
+    response = await run.whole()
+    assert error_of(response)["message"] == LLMStreamError.default_message
+    assert "Mystery" in caplog.text
+    assert "ChatCompletionChunk" in caplog.text
+    assert isinstance(run.result.error, TypeError)
+    assert closed
+
+
+async def test_something_that_cannot_be_iterated_is_told_to_the_developer_alone(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async def producer() -> Any:
+        return 42
+
+    run = Run(producer)
+    response = await run.whole()
+    assert response.status == 500
+    assert "cannot stream from int" in caplog.text
+
+
+async def test_server_sent_events_of_ones_own_go_out_as_they_are_on_the_plain_format() -> None:
+    async def producer() -> AsyncIterator[Any]:
+        yield ServerSentEvent("a\nb", event="mine", id="7")
+        yield {"data": "c", "event": "mine"}
+
+    response = await Client(LLMStream(producer(), format=Events())).request("GET", "/")
+    check_stream(response.body, "events")
+    assert b"id: 7\nevent: mine\ndata: a\ndata: b\n\nevent: mine\ndata: c\n\n" in response.body
+
+
+async def test_server_sent_events_on_another_format_are_an_error_that_says_so(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async def producer() -> AsyncIterator[Any]:
+        yield ServerSentEvent("a")
+
+    assert (await Run(producer()).whole()).status == 500
+    assert "format=Events()" in caplog.text
+
+
+# Deadlines.
+
+
+async def silence() -> AsyncIterator[Any]:
+    await anyio.sleep_forever()
+    yield
+
+
+async def a_word_then_silence() -> AsyncIterator[Any]:
+    yield "Hel"
+    await anyio.sleep_forever()
+
+
+async def test_no_first_chunk_in_time_is_a_504_when_it_is_not_too_late() -> None:
+    run = Run(silence(), first_chunk_timeout=1, commit_after=2)
+    async with Client(run.stream).stream("GET", "/") as response:
+        await settle()
+        await run.clock.advance(1)
+        await response.read_to_end()
+    assert response.status == 504
+    assert response.json()["error"]["code"] == "first_chunk_timeout"
+    assert run.result.outcome == "error"
+
+
+@pytest.mark.parametrize(
+    ("producer", "code"),
+    [(silence, "first_chunk_timeout"), (a_word_then_silence, "idle_timeout")],
+)
+async def test_silence_that_is_too_long_ends_with_an_error_event(
+    producer: Callable[[], Any], code: str
+) -> None:
+    run = Run(producer(), first_chunk_timeout=10, idle_timeout=10)
+    async with Client(run.stream).stream("GET", "/") as response:
+        await settle()
+        await run.clock.advance(3)
+        await response.started()
+        await run.clock.advance(7)
+        await response.read_to_end()
+    assert error_of(response)["code"] == code
+    assert run.result.outcome == "error"
+
+
+async def test_the_whole_answer_may_take_so_long_and_no_longer() -> None:
+    ticks = 0
+    clock = ManualClock()
+
+    async def producer() -> AsyncIterator[Any]:
+        nonlocal ticks
+        while True:
+            yield "x"
+            ticks += 1
+            await settle()
+            await clock.advance(1)
+
+    stream = LLMStream(producer(), options=StreamOptions(clock=clock, total_timeout=5))
+    response = await Client(stream).request("GET", "/")
+    assert error_of(response)["code"] == "total_timeout"
+    assert ticks == 5
+
+
+async def test_time_that_a_producer_waits_for_a_slow_reader_is_not_its_silence() -> None:
+    async def producer() -> AsyncIterator[Any]:
+        for _ in range(40):
+            yield "x"
+
+    run = Run(producer(), idle_timeout=5, send_timeout=None, buffer_events=8)
+    async with Client(run.stream).stream("GET", "/") as response:
+        response.stall()
+        await settle()
+        await run.clock.advance(60)
+        response.resume()
+        await response.read_to_end()
+    assert run.result.outcome == "finished"
+
+
+async def test_heartbeats_flow_whenever_nothing_else_does() -> None:
+    run = Run(a_word_then_silence(), heartbeat_interval=5, idle_timeout=None)
+    async with Client(run.stream).stream("GET", "/") as response:
+        await response.chunk()
+        for beats in range(1, 21):
+            await run.clock.advance(4)
+            assert response.comments == beats - 1
+            await run.clock.advance(1)
+            assert response.comments == beats
+
+
+async def test_headers_wait_for_the_first_chunk_and_not_longer_than_commit_after() -> None:
+    run = Run(silence(), commit_after=2, heartbeat_interval=1)
+    async with Client(run.stream).stream("GET", "/") as response:
+        await settle()
+        await run.clock.advance(1.9)
+        assert response.sends == []
+        await run.clock.advance(0.1)
+        await response.started()
+        assert response.status == 200
+        await run.clock.advance(1)
+        assert response.comments == 1
+
+
+# Closing that goes wrong.
+
+
+async def test_a_producer_that_ignores_its_cancellation_is_closed_at_its_next_chunk() -> None:
+    closed, release = False, anyio.Event()
+
+    async def producer() -> AsyncIterator[Any]:
+        nonlocal closed
+        try:
+            yield "Hel"
+            with anyio.CancelScope(shield=True):
+                while not release.is_set():
+                    try:
+                        await release.wait()
+                    except BaseException:
+                        pass
+            yield "lo"
+            yield "never"
+        finally:
+            closed = True
+
+    run = Run(producer())
+    async with Client(run.stream).stream("GET", "/") as response:
+        await response.chunk()
+        response.disconnect()
+        await settle()
+        assert not closed
+        release.set()
+        await response.returned()
+    assert closed
+    assert run.result.outcome == "disconnected"
+    assert run.result.message.text == "Hel"
+
+
+async def test_a_finally_that_hangs_is_cancelled_again(anyio_backend_name: str) -> None:
+    ended = False
+
+    async def producer() -> AsyncIterator[Any]:
+        nonlocal ended
+        try:
+            yield "Hel"
+            await anyio.sleep_forever()
+        finally:
+            try:
+                await anyio.sleep_forever()
+            finally:
+                ended = True
+
+    run = Run(producer(), close_timeout=5)
+    async with Client(run.stream).stream("GET", "/") as response:
+        await response.chunk()
+        response.disconnect()
+        await settle()
+        if anyio_backend_name == "asyncio":
+            assert not ended
+            await run.clock.advance(5)
+        await response.returned()
+    assert ended
+    assert run.result.outcome == "disconnected"
+
+
+async def test_a_producer_that_survives_both_cancellations_is_abandoned_and_logged(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    release = anyio.Event()
+
+    async def producer() -> AsyncIterator[Any]:
+        yield "Hel"
+        with anyio.CancelScope(shield=True):
+            while not release.is_set():
+                try:
+                    await release.wait()
+                except BaseException:
+                    pass
+
+    run = Run(producer(), close_timeout=5)
+    async with Client(run.stream).stream("GET", "/") as response:
+        await response.chunk()
+        response.disconnect()
+        await settle()
+        await run.clock.advance(5)
+        assert run.results == []
+        await run.clock.advance(5)
+        await response.returned()
+    assert run.result.outcome == "disconnected"
+    assert "abandoned" in caplog.text
+    release.set()
+    await settle()
+    assert len(run.results) == 1
+
+
+async def test_an_error_in_on_finish_is_logged_and_changes_nothing(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async def producer() -> AsyncIterator[Any]:
+        yield "Hello"
+
+    def on_finish(result: StreamResult) -> None:
+        raise ValueError("the database is down")
+
+    response = await Client(LLMStream(producer(), on_finish=on_finish)).request("GET", "/")
+    assert finish_reason_of(response) == "stop"
+    assert "the database is down" in caplog.text
+
+
+async def test_a_broken_format_of_ones_own_aborts_the_connection() -> None:
+    class Broken(Events):
+        def encoder(self) -> Any:
+            def encode(event: Any) -> bytes:
+                raise ValueError("bug")
+
+            return encode
+
+    async def producer() -> AsyncIterator[Any]:
+        yield "Hello"
+        await anyio.sleep_forever()
+
+    results: list[StreamResult] = []
+    stream = LLMStream(producer(), format=Broken(), on_finish=results.append)
+    with pytest.raises(ValueError, match="bug"):
+        async with Client(stream).stream("GET", "/") as response:
+            await response.returned()
+    assert response.aborted
+    assert [result.outcome for result in results] == ["error"]
+
+
+# Cut everywhere.
+
+CHUNKS: list[Any] = [
+    Reasoning("a"),
+    Reasoning("b"),
+    "c",
+    "d",
+    ToolCall("t", "f", {"x": 1}),
+    ToolResult("t", [1, 2]),
+    "e",
+    Usage(1, 1),
+    Finish(),
+]
+
+
+async def paced(chunks: list[Any]) -> AsyncIterator[Any]:
+    for chunk in chunks:
+        yield chunk
+        await settle()
+
+
+def assert_is_prefix(message: Message, cut: int) -> None:
+    """The message so far is that of the first chunks, at least as many as the client saw."""
+    possible = []
+    for length in range(cut, len(CHUNKS) + 1):
+        prefix = Message()
+        for chunk in CHUNKS[:length]:
+            prefix += chunk
+        possible.append(repr(prefix.content))
+    assert repr(message.content) in possible
+
+
+@pytest.mark.parametrize("cut", range(len(CHUNKS) + 1))
+async def test_a_stream_that_is_cut_at_any_chunk_is_reported_once_with_what_there_was(
+    cut: int,
+) -> None:
+    run = Run(paced(CHUNKS), format=Events())  # on which every chunk is a send of its own
+    async with Client(run.stream).stream("GET", "/") as response:
+        if cut == 0:
+            response.disconnect()
+        else:
+            response.disconnect_after(cut)
+        await response.returned()
+    assert run.result.disconnected
+    assert run.result.outcome == "disconnected"
+    assert not response.complete
+    assert_is_prefix(run.result.message, cut)
+
+
+@pytest.mark.parametrize("fail_at", range(1, len(CHUNKS)))
+async def test_a_producer_that_fails_at_any_chunk_ends_in_one_visible_error(fail_at: int) -> None:
+    async def producer() -> AsyncIterator[Any]:
+        for chunk in CHUNKS[:fail_at]:
+            yield chunk
+        raise ValueError("boom")
+
+    run = Run(producer())
+    response = await run.whole()
+    assert error_of(response)["code"] == "internal_error"
+    assert run.result.outcome == "error"
+    expected = Message()
+    for chunk in CHUNKS[:fail_at]:
+        expected += chunk
+    assert repr(run.result.message.content) == repr(expected.content)
+
+
+async def test_a_server_that_cancels_the_request_closes_the_producer_and_says_goodbye() -> None:
+    run = Run(a_word_then_silence())
+    sent: list[Any] = []
+
+    async def receive() -> Any:
+        await anyio.sleep_forever()
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    async with anyio.create_task_group() as group:
+        group.start_soon(run.stream, {"type": "http"}, receive, send)
+        with anyio.fail_after(10):
+            while len(sent) < 2:
+                await anyio.lowlevel.checkpoint()
+        group.cancel_scope.cancel()
+    assert run.result.outcome == "cancelled"
+    assert b'"error"' in sent[-1]["body"]
+    assert sent[-1]["more_body"] is False
+
+
+# The same without a stream, or without a request.
+
+
+async def test_who_leaves_before_a_whole_answer_cancels_the_producer_too() -> None:
+    closed, results = False, []
+
+    async def answer(request: Any) -> AsyncIterator[Any]:
+        nonlocal closed
+        try:
+            yield "Hel"
+            await anyio.sleep_forever()
+        finally:
+            closed = True
+
+    app = ChatApp(answer, on_finish=results.append)
+    body = {"messages": [{"role": "user", "content": "hi"}]}
+    async with Client(app).stream("POST", "/chat/completions", json=body) as response:
+        await settle()
+        response.disconnect()
+        await response.returned()
+    assert closed
+    assert response.sends == []
+    assert [result.outcome for result in results] == ["disconnected"]
+
+
+async def test_a_whole_answer_that_breaks_off_is_an_http_error() -> None:
+    async def answer(request: Any) -> AsyncIterator[Any]:
+        yield "Hel"
+        raise RateLimited(retry_after=9)
+
+    body = {"messages": [{"role": "user", "content": "hi"}]}
+    response = await Client(ChatApp(answer)).request("POST", "/chat/completions", json=body)
+    assert response.status == 429
+    assert response.headers["retry-after"] == "9"
+
+
+async def test_encode_stream_gives_the_same_bytes_and_heartbeats() -> None:
+    clock = ManualClock()
+    pieces: list[bytes] = []
+
+    async def producer() -> AsyncIterator[Any]:
+        yield "Hel"
+        await settle()
+        await clock.advance(15)
+        await settle()
+        yield "lo"
+
+    async for piece in encode_stream(producer(), options=StreamOptions(clock=clock)):
+        pieces.append(piece)
+    assert b": ping\n" in pieces
+    check_stream(b"".join(pieces), "openai")
+
+
+async def test_closing_encode_stream_closes_the_producer() -> None:
+    closed, results = False, []
+
+    async def producer() -> AsyncIterator[Any]:
+        nonlocal closed
+        try:
+            yield "Hel"
+            await anyio.sleep_forever()
+        finally:
+            closed = True
+
+    pieces = encode_stream(producer(), on_finish=results.append)
+    while b'"Hel"' not in await anext(pieces):
+        pass
+    await pieces.aclose()
+    assert closed
+    assert [result.outcome for result in results] == ["disconnected"]
+
+
+async def test_collect_gives_the_whole_message_or_raises_what_the_producer_raised() -> None:
+    async def well() -> AsyncIterator[Any]:
+        yield "Hel"
+        yield "lo"
+
+    async def badly() -> AsyncIterator[Any]:
+        yield "Hel"
+        raise KeyError("x")
+
+    message = await collect(well(), model="m")
+    assert (message.text, message.model, message.finish_reason) == ("Hello", "m", "stop")
+    with pytest.raises(KeyError):
+        await collect(badly())
+
+
+async def test_cancelling_collect_closes_the_producer() -> None:
+    closed = False
+
+    async def producer() -> AsyncIterator[Any]:
+        nonlocal closed
+        try:
+            await anyio.sleep_forever()
+            yield
+        finally:
+            closed = True
+
+    with anyio.move_on_after(0.01):
+        await collect(producer())
+    assert closed
+
+
+async def test_a_stream_of_an_iterator_serves_one_request_and_of_a_function_many() -> None:
+    async def producer() -> AsyncIterator[Any]:
+        yield "Hello"
+
+    once, many = LLMStream(producer()), LLMStream(producer)
+    for _ in range(2):
+        assert b'"Hello"' in (await Client(many).request("GET", "/")).body
+    await Client(once).request("GET", "/")
+    with pytest.raises(RuntimeError, match="used up"):
+        await Client(once).request("GET", "/")
+
+
+async def test_nothing_unexpected_is_logged_for_a_good_answer(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level(logging.DEBUG, "asgi_llmstream")
+
+    async def producer() -> AsyncIterator[Any]:
+        yield "Hello"
+
+    await Run(producer()).whole()
+    assert [r for r in caplog.records if r.name == "asgi_llmstream"] == []
