@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, MutableMapping, Sequence
 from functools import partial
+from typing import Any
 from urllib.parse import parse_qs
 
 from msgspec.structs import replace
@@ -98,6 +99,8 @@ class ChatApp:
             await self._respond(scope, receive, send)
 
     async def _respond(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["method"] == "HEAD":
+            send = _without_body(send)
         try:
             method, handler = self._route(route_path(scope))
             if scope["method"] != method and (scope["method"], method) != ("HEAD", "GET"):
@@ -233,6 +236,13 @@ async def _send_json(
 async def _send_empty(send: Send, status: int, headers: Sequence[tuple[bytes, bytes]] = ()) -> None:
     await send({"type": "http.response.start", "status": status, "headers": [*headers]})
     await send({"type": "http.response.body", "body": b""})
+
+
+def _without_body(send: Send) -> Send:
+    async def send_head(message: MutableMapping[str, Any]) -> None:
+        await send({**message, "body": b""} if "body" in message else message)
+
+    return send_head
 
 
 async def _lifespan(receive: Receive, send: Send) -> None:

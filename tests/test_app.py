@@ -1,0 +1,281 @@
+"""`ChatApp`: its routes, its errors, and where it is mounted."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator
+from typing import Any
+
+import anyio
+import anyio.lowlevel
+import pytest
+from starlette.applications import Starlette
+from starlette.routing import Mount
+
+from asgi_llmstream import ChatApp, ChatRequest, StreamOptions
+from asgi_llmstream.testing import Client, Response, check_stream
+
+pytestmark = pytest.mark.anyio
+
+HELLO: dict[str, Any] = {"messages": [{"role": "user", "content": "hi"}]}
+JSON = {"content-type": "application/json"}
+
+
+class App:
+    """A ChatApp that remembers what it was asked."""
+
+    def __init__(self, **arguments: Any) -> None:
+        self.requests: list[ChatRequest] = []
+        self.app = ChatApp(self.answer, **arguments)
+
+    async def answer(self, request: ChatRequest) -> AsyncIterator[str]:
+        self.requests.append(request)
+        yield "Hel"
+        yield "lo"
+
+    async def post(self, body: Any, path: str = "/chat/completions", **headers: str) -> Response:
+        encoded = body if isinstance(body, bytes) else json.dumps(body).encode()
+        return await Client(self.app).request("POST", path, body=encoded, headers=JSON | headers)
+
+
+def assert_openai_error(response: Response, status: int, param: str | None = None) -> None:
+    assert response.status == status
+    assert response.headers["content-type"] == "application/json"
+    error = response.json()["error"]
+    assert set(error) == {"message", "type", "param", "code"}
+    assert error["message"]
+    assert error["param"] == param
+
+
+@pytest.mark.parametrize(
+    ("body", "param"),
+    [
+        (b"", None),
+        (b"{", None),
+        (b"\xff\xfe", None),
+        (b"[" * 100_000, None),
+        (b"[]", None),
+        (b"null", None),
+        ({}, "messages"),
+        ({"messages": []}, "messages"),
+        ({"messages": "hi"}, "messages"),
+        ({"messages": [{"content": "hi"}]}, "messages[0].role"),
+        ({"messages": [{"role": "king", "content": "hi"}]}, "messages[0].role"),
+        ({"messages": [{"role": "user", "content": 1}]}, "messages[0].content"),
+        (HELLO | {"stream": "yes"}, "stream"),
+        (HELLO | {"n": 2}, "n"),
+        (HELLO | {"temperature": "hot"}, "temperature"),
+        (HELLO | {"tools": {}}, "tools"),
+        (HELLO | {"model": 7}, "model"),
+        (HELLO | {"stream_options": {"include_usage": True}}, "stream_options"),
+    ],
+)
+async def test_a_bad_request_is_a_400_that_names_the_field_before_the_producer_is_called(
+    body: Any, param: str | None
+) -> None:
+    app = App()
+    response = await app.post(body)
+    assert_openai_error(response, 400, param)
+    assert app.requests == []
+
+
+async def test_a_path_that_is_none_is_a_404() -> None:
+    assert_openai_error(await App().post(HELLO, "/chat"), 404)
+    assert_openai_error(await Client(App().app).request("GET", "/models/none"), 404, "model")
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "allow"),
+    [
+        ("GET", "/chat/completions", "POST"),
+        ("POST", "/events", "GET, HEAD"),
+        ("DELETE", "/models", "GET, HEAD"),
+        ("HEAD", "/chat/completions", "POST"),
+    ],
+)
+async def test_a_wrong_method_is_a_405_that_says_which_are_right(
+    method: str, path: str, allow: str
+) -> None:
+    response = await Client(App().app).request(method, path)
+    assert response.status == 405
+    assert response.headers["allow"] == allow
+
+
+async def test_a_body_that_is_too_large_is_a_413_however_its_length_is_told() -> None:
+    app = App(options=StreamOptions(max_body_size=100))
+    large = HELLO | {"pad": "x" * 100}
+    assert_openai_error(await app.post(large), 413)
+    assert_openai_error(await app.post(large, **{"content-length": "999999999999999999999"}), 413)
+    assert app.requests == []
+
+
+async def test_a_body_that_is_not_json_is_a_415() -> None:
+    app = App()
+    response = await app.post(b"prompt=hi", **{"content-type": "application/x-www-form-urlencoded"})
+    assert_openai_error(response, 415)
+    good = await app.post(HELLO, **{"content-type": "application/json; charset=utf-8"})
+    assert good.status == 200
+
+
+async def test_more_streams_than_allowed_are_a_503_that_says_when_to_come_back() -> None:
+    release = anyio.Event()
+
+    async def answer(request: ChatRequest) -> AsyncIterator[str]:
+        yield "Hel"
+        await release.wait()
+
+    client = Client(ChatApp(answer, options=StreamOptions(max_streams=1)))
+    stream = HELLO | {"stream": True}
+    async with client.stream("POST", "/chat/completions", json=stream) as first:
+        await first.chunk()
+        second = await client.request("POST", "/chat/completions", json=stream)
+        assert_openai_error(second, 503)
+        assert int(second.headers["retry-after"]) > 0
+        release.set()
+        await first.read_to_end()
+    third = await client.request("POST", "/chat/completions", json=stream)
+    assert third.status == 200
+
+
+async def test_the_answer_is_streamed_or_whole_as_the_client_wants_it() -> None:
+    app = App(models=["m", "other"])
+    streamed = await app.post(HELLO | {"stream": True, "model": "other"})
+    assert streamed.headers["content-type"] == "text/event-stream; charset=utf-8"
+    assert streamed.headers["cache-control"] == "no-cache"
+    assert streamed.headers["x-accel-buffering"] == "no"
+    chunks = [json.loads(e.data) for e in check_stream(streamed.body, "openai")[:-1]]
+    assert {chunk["model"] for chunk in chunks} == {"other"}
+    whole = (await app.post(HELLO)).json()
+    assert whole["model"] == "m"
+    assert whole["choices"][0]["message"]["content"] == "Hello"
+    assert [request.stream for request in app.requests] == [True, False]
+
+
+async def test_the_request_reaches_the_producer_whole() -> None:
+    app = App()
+    body = HELLO | {"stream": True, "temperature": 0.5, "my_field": {"x": 1}}
+    await app.post(body, **{"x-user": "ada"})
+    (request,) = app.requests
+    assert request.prompt == "hi"
+    assert request.body == body
+    assert request.to_openai() == body["messages"]
+    assert (b"x-user", b"ada") in request.scope["headers"]
+
+
+async def test_event_source_gets_plain_events_and_a_prompt_is_needed() -> None:
+    app = App()
+    response = await Client(app.app).request("GET", "/events?prompt=h%C3%A9%20you")
+    events = check_stream(response.body, "events")
+    assert app.requests[0].prompt == "hé you"
+    assert [json.loads(e.data)["text"] for e in events if e.event == "part-delta"] == ["Hel", "lo"]
+    missing = await Client(app.app).request("GET", "/events?prompt=")
+    assert missing.status == 400
+    assert len(app.requests) == 1
+
+
+async def test_an_event_source_that_comes_back_is_told_to_stop() -> None:
+    app = App()
+    response = await Client(app.app).request(
+        "GET", "/events?prompt=hi", headers={"last-event-id": "x:3"}
+    )
+    assert (response.status, response.body) == (204, b"")
+    assert app.requests == []
+
+
+@pytest.mark.parametrize("path", ["/events?prompt=hi", "/models", "/models/default"])
+async def test_head_gets_the_headers_of_get_and_never_calls_the_producer(path: str) -> None:
+    app = App()
+    head = await Client(app.app).request("HEAD", path)
+    get = await Client(app.app).request("GET", path)
+    assert head.body == b""
+    assert head.status == get.status
+    assert head.headers == get.headers
+    assert len(app.requests) == (1 if path.startswith("/events") else 0)
+
+
+@pytest.mark.parametrize(
+    ("path", "root_path"),
+    [
+        ("/models", ""),
+        ("/models/", ""),
+        ("/v1/models", "/v1"),
+        ("/v1/models/", "/v1/"),
+        ("/api/v1/models", "/api/v1"),
+        ("/v1/models", "/api/v1"),  # a proxy in front stripped /api
+        ("/models", "/api/v1"),  # and here all of it
+        ("/models", "/mod"),  # a prefix of characters, not of segments
+    ],
+)
+async def test_the_path_is_found_below_any_mount(path: str, root_path: str) -> None:
+    response = await Client(App().app, root_path=root_path).request("GET", path)
+    assert response.status == 200
+    assert response.json()["object"] == "list"
+
+
+async def test_a_mount_below_a_mount_works_in_starlette() -> None:
+    app = Starlette(routes=[Mount("/a", Starlette(routes=[Mount("/b", App().app)]))])
+    assert (await Client(app).request("GET", "/a/b/models")).status == 200
+    assert (await Client(app).request("GET", "/a/b/models/default/")).status == 200
+    assert_openai_error(await Client(app).request("GET", "/a/b/none"), 404)
+
+
+async def test_model_names_with_slashes_are_found() -> None:
+    app = App(models=["meta/llama-3"])
+    response = await Client(app.app).request("GET", "/models/meta/llama-3")
+    assert response.json()["id"] == "meta/llama-3"
+
+
+async def test_who_leaves_before_the_request_is_whole_gets_nothing_and_costs_nothing() -> None:
+    app = App()
+    sent: list[Any] = []
+    messages = iter(
+        [
+            {"type": "http.request", "body": b'{"mess', "more_body": True},
+            {"type": "http.disconnect"},
+        ]
+    )
+
+    async def receive() -> Any:
+        return next(messages)
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    scope = {"type": "http", "method": "POST", "path": "/chat/completions", "headers": []}
+    await app.app(scope, receive, send)
+    assert sent == []
+    assert app.requests == []
+
+
+async def test_a_bare_server_may_start_and_stop_it() -> None:
+    messages = iter([{"type": "lifespan.startup"}, {"type": "lifespan.shutdown"}])
+    sent: list[Any] = []
+
+    async def receive() -> Any:
+        return next(messages)
+
+    async def send(message: Any) -> None:
+        sent.append(message["type"])
+
+    await App().app({"type": "lifespan"}, receive, send)
+    assert sent == ["lifespan.startup.complete", "lifespan.shutdown.complete"]
+
+
+async def test_n_answers_at_the_same_time_do_not_mix() -> None:
+    async def answer(request: ChatRequest) -> AsyncIterator[str]:
+        for _ in range(20):
+            yield request.prompt
+            await anyio.lowlevel.checkpoint()
+
+    client = Client(ChatApp(answer))
+    bodies: dict[str, bytes] = {}
+
+    async def ask(word: str) -> None:
+        body = {"messages": [{"role": "user", "content": word}]}
+        response = await client.request("POST", "/chat/completions", json=body)
+        bodies[word] = response.json()["choices"][0]["message"]["content"]
+
+    async with anyio.create_task_group() as group:
+        for word in "abcde":
+            group.start_soon(ask, word)
+    assert bodies == {word: word * 20 for word in "abcde"}
