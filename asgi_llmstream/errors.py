@@ -20,6 +20,7 @@ __all__ = [
     "Overloaded",
     "PayloadTooLarge",
     "RateLimited",
+    "ShuttingDown",
     "TotalTimeout",
     "Unauthorized",
     "UnsupportedMediaType",
@@ -176,6 +177,13 @@ class Overloaded(LLMStreamError):
     default_status = 503
     default_code = "overloaded"
     default_message = "The server is overloaded. Try again later."
+
+
+class ShuttingDown(Overloaded):
+    """The server stops, and took the answer with it."""
+
+    default_code = "shutting_down"
+    default_message = "The server is shutting down. Try again later."
 
 
 class UpstreamTimeout(LLMStreamError):

@@ -20,6 +20,7 @@ Tool calls stay open beside each other, since providers may interleave their arg
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from typing import Any
 
@@ -207,7 +208,8 @@ class Lifecycle:
         events = [*self._close_text(), *self._open_step()]
         arguments = chunk.arguments
         if not isinstance(arguments, str):
-            arguments = msgspec.json.encode(_plain(arguments)).decode()
+            # The standard library's, since a model's text may hold half an emoji.
+            arguments = json.dumps(_plain(arguments), separators=(",", ":"))
         call = _OpenPart(None, chunk.id)
         call.pieces.append(arguments)
         events += self._start_call(call, chunk.name)

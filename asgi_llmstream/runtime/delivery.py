@@ -14,7 +14,7 @@ from typing import Any, Literal
 import anyio
 import anyio.lowlevel
 
-from ..errors import LLMStreamError, Overloaded
+from ..errors import LLMStreamError, ShuttingDown
 from ..events import Terminal
 from ..formats.base import Format, WholeFormat
 from ..options import StreamOptions
@@ -131,7 +131,7 @@ class Delivery:
 
     async def _send_error(self) -> None:
         """The failure before the first chunk, as a real HTTP status."""
-        error: LLMStreamError = self._generation.error or Overloaded()
+        error: LLMStreamError = self._generation.error or ShuttingDown()
         await self._send_whole(error.status, self._format.error_body(error), error.headers)
 
     def _client_left(self, how: Literal["disconnected", "stalled"]) -> None:

@@ -1,0 +1,106 @@
+"""The demo as one ASGI application: the page at `/`, a `ChatApp` below `/v1`."""
+
+from __future__ import annotations
+
+from importlib.resources import files
+
+import anyio
+
+from ..app import Answer, ChatApp, route_path
+from ..options import StreamOptions
+from ..runtime.delivery import Receive, Scope, Send
+
+__all__ = ["Demo"]
+
+# Heartbeats often enough to be watched.
+OPTIONS = StreamOptions(heartbeat_interval=1, close_timeout=0.5)
+
+_PAGE_HEADERS = [
+    (b"content-type", b"text/html; charset=utf-8"),
+    (b"cache-control", b"no-cache"),
+    (b"x-content-type-options", b"nosniff"),
+    (b"referrer-policy", b"no-referrer"),
+    # The page is one file: whatever a model says, nothing else is ever loaded or called.
+    (
+        b"content-security-policy",
+        b"default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; "
+        b"img-src data:; connect-src 'self'; base-uri 'none'; form-action 'none'",
+    ),
+]
+
+
+class Demo:
+    """The page and the API that it talks to.
+
+    Args:
+        answer: who answers.
+        model: its name, as `/v1/models` lists it.
+        options: of the streams.
+    """
+
+    def __init__(
+        self, answer: Answer, *, model: str = "demo", options: StreamOptions = OPTIONS
+    ) -> None:
+        self._chat = ChatApp(answer, models=[model], options=options)
+        self._page = files(__package__).joinpath("page.html").read_bytes()
+        self._open: set[anyio.CancelScope] = set()
+        self._stopping = False
+
+    def stop(self) -> None:
+        """End every open stream now, and every one that still begins. Each says so to its client.
+
+        To be called in the event loop.
+        """
+        self._stopping = True
+        for request in tuple(self._open):
+            request.cancel()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one connection, as ASGI wants it."""
+        if scope["type"] != "http":
+            await self._chat(scope, receive, send)
+            return
+        path = route_path(scope)
+        if path == "/":
+            await self._send_page(scope["method"], send)
+        elif path == "/v1" or path.startswith("/v1/"):
+            below = {**scope, "root_path": scope.get("root_path", "").rstrip("/") + "/v1"}
+            await self._converse(below, receive, send)
+        else:
+            await _send_text(send, 404, b"There is nothing here. The page is at /.\n")
+
+    async def _converse(self, scope: Scope, receive: Receive, send: Send) -> None:
+        # `stop` cancels as a server would, and the stream says its last words. Caught here, the
+        # cancellation does not end as a traceback in the server's log.
+        with anyio.CancelScope() as request:
+            self._open.add(request)
+            if self._stopping:
+                request.cancel()
+            try:
+                await self._chat(scope, receive, send)
+            finally:
+                self._open.discard(request)
+
+    async def _send_page(self, method: str, send: Send) -> None:
+        if method not in ("GET", "HEAD"):
+            await _send_text(send, 405, b"GET it.\n", [(b"allow", b"GET, HEAD")])
+            return
+        length = (b"content-length", str(len(self._page)).encode("ascii"))
+        body = b"" if method == "HEAD" else self._page
+        await _send(send, 200, [*_PAGE_HEADERS, length], body)
+
+
+Headers = list[tuple[bytes, bytes]]
+
+
+async def _send_text(send: Send, status: int, text: bytes, headers: Headers | None = None) -> None:
+    own = [
+        (b"content-type", b"text/plain; charset=utf-8"),
+        (b"content-length", str(len(text)).encode("ascii")),
+    ]
+    await _send(send, status, [*own, *(headers or ())], text)
+
+
+async def _send(send: Send, status: int, headers: Headers, body: bytes) -> None:
+    await send({"type": "http.response.start", "status": status, "headers": headers})
+    await send({"type": "http.response.body", "body": body})

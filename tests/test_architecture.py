@@ -1,0 +1,224 @@
+"""The house's one rule: imports point up the list of rooms, and never in circles."""
+
+from __future__ import annotations
+
+import ast
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from graphlib import CycleError, TopologicalSorter
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+import asgi_llmstream
+
+NAME = "asgi_llmstream"
+PACKAGE = Path(asgi_llmstream.__file__).parent
+
+# DESIGN's table, from top to bottom. A room that does not exist yet is fine; one that is not
+# listed is not.
+ORDER = [
+    "errors",
+    "chunks",
+    "events",
+    "sse",
+    "sources",
+    "lifecycle",  # above `message`, not below it: a message is a fold over events
+    "message",
+    "request",
+    "formats",
+    "clock",  # not in DESIGN: what `options` passes in, so that tests can step the time
+    "options",
+    "result",  # not in DESIGN: what `on_finish` is told; it holds a `message`
+    "store",
+    "iterables",
+    "runtime",
+    "stores",
+    "drain",
+    "stream",
+    "app",
+    "middleware",
+    "starlette",
+    "fastapi",
+    "litestar",
+    "testing",
+    "demo",  # below `cli`, not beside it: the command starts the demo
+    "cli",
+    "__main__",  # not in DESIGN: `python -m asgi_llmstream`, nothing but a call of `cli`
+]
+
+IMPURE = {"asyncio", "anyio", "trio", "time", "socket", "threading"}
+# The one place that asks the system for the time; everybody else has a clock passed in.
+IMPURE_BY_PURPOSE = {("clock", "time")}
+PURE_ROOMS = ORDER[: ORDER.index("iterables")]
+
+Module = tuple[str, ...]
+"""A module's path below the package: ("sources", "openai"); () is the package itself."""
+
+
+class Import(NamedTuple):
+    line: int
+    absolute: str
+
+
+def modules() -> dict[Module, Path]:
+    found: dict[Module, Path] = {}
+    for path in sorted(PACKAGE.rglob("*.py")):
+        parts = path.relative_to(PACKAGE).with_suffix("").parts
+        found[parts[:-1] if parts[-1] == "__init__" else parts] = path
+    return found
+
+
+MODULES = modules()
+
+
+def imports_of(source: str, module: Module, *, is_package: bool) -> Iterator[Import]:
+    """Every import of `source`, also those inside functions, as absolute dotted names."""
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import):
+            yield from (Import(node.lineno, alias.name) for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            base = node.module or ""
+            if node.level:
+                here = [NAME, *module] if is_package else [NAME, *module[:-1]]
+                above = here[: len(here) - (node.level - 1)]
+                base = ".".join([*above, base] if base else above)
+            for alias in node.names:
+                # `from . import openai` means the module where there is one of that name.
+                dotted = f"{base}.{alias.name}"
+                yield Import(node.lineno, dotted if _inside(dotted) in MODULES else base)
+
+
+def _inside(dotted: str) -> Module | None:
+    """The module's path below the package; None if it is somebody else's."""
+    first, *rest = dotted.split(".")
+    return tuple(rest) if first == NAME else None
+
+
+def complaints(source: str, module: Module, *, is_package: bool = False) -> list[str]:
+    """Which imports of `source` point down the list of rooms."""
+    found = []
+    for line, absolute in imports_of(source, module, is_package=is_package):
+        target = _inside(absolute)
+        if target is None or not module:
+            continue  # somebody else's; or the package's own face, which shows everything
+        where = f"{'.'.join(module)}, line {line}: "
+        if not target:
+            found.append(f"{where}imports the package itself instead of the room it needs")
+        elif target[0] not in ORDER:
+            found.append(f"{where}imports the unknown room {target[0]!r}: give it a place in ORDER")
+        elif target[0] != module[0] and ORDER.index(target[0]) > ORDER.index(module[0]):
+            found.append(f"{where}{module[0]!r} stands above {target[0]!r} and must not import it")
+    return found
+
+
+def _name(module: Module) -> str:
+    return ".".join(module) or NAME
+
+
+@pytest.mark.parametrize("room", sorted({module[0] for module in MODULES if module}))
+def test_every_room_has_its_place_in_the_list(room: str) -> None:
+    assert room in ORDER, f"the room {room!r} is unknown: give it a place in ORDER, and in DESIGN"
+
+
+@pytest.mark.parametrize("module", MODULES, ids=_name)
+def test_imports_point_up_the_list_of_rooms(module: Module) -> None:
+    if module and module[0] not in ORDER:
+        pytest.fail(f"the room {module[0]!r} is unknown: give it a place in ORDER, and in DESIGN")
+    path = MODULES[module]
+    assert complaints(path.read_text(), module, is_package=path.stem == "__init__") == []
+
+
+def test_no_modules_import_each_other_in_a_circle() -> None:
+    graph: dict[Module, set[Module]] = {}
+    for module, path in MODULES.items():
+        is_package = path.stem == "__init__"
+        targets = {
+            _inside(i.absolute) for i in imports_of(path.read_text(), module, is_package=is_package)
+        }
+        graph[module] = {target for target in targets if target is not None}
+    try:
+        TopologicalSorter(graph).prepare()
+    except CycleError as error:
+        pytest.fail(f"modules import each other: {' -> '.join(map(_name, error.args[1]))}")
+
+
+@pytest.mark.parametrize(
+    "module", [m for m in MODULES if m and m[0] in PURE_ROOMS], ids=lambda m: ".".join(m)
+)
+def test_rooms_above_iterables_know_no_tasks_no_time_and_no_io(module: Module) -> None:
+    path = MODULES[module]
+    imported = {
+        absolute.split(".")[0]
+        for _, absolute in imports_of(path.read_text(), module, is_package=path.stem == "__init__")
+    }
+    assert {
+        name for name in imported & IMPURE if (module[0], name) not in IMPURE_BY_PURPOSE
+    } == set()
+
+
+@pytest.mark.parametrize(
+    ("source", "module"),
+    [
+        ("from .message import Message", ("chunks",)),
+        ("def f():\n    from .app import ChatApp", ("sse",)),
+        ("import asgi_llmstream.runtime.tail", ("lifecycle",)),
+        ("from ..stream import LLMStream", ("formats", "events")),
+        ("from asgi_llmstream.cli import main", ("stream",)),
+        ("from . import Text", ("message",)),
+        ("from .. import Text", ("sources", "openai")),
+        ("from . import app", ("errors",)),
+    ],
+)
+def test_an_import_that_points_down_or_at_the_package_is_found(source: str, module: Module) -> None:
+    assert len(complaints(source, module)) == 1
+
+
+@pytest.mark.parametrize(
+    ("source", "module"),
+    [
+        ("from .errors import BadRequest", ("chunks",)),
+        ("from .base import dumps", ("formats", "events")),
+        ("from ..chunks import Text", ("sources", "openai")),
+        ("from . import chunks", ("message",)),
+        ("import msgspec, asyncio", ("runtime", "tail")),
+    ],
+)
+def test_an_import_that_points_up_is_fine(source: str, module: Module) -> None:
+    assert complaints(source, module) == []
+
+
+def test_importing_the_package_pulls_in_no_framework_no_sdk_and_no_server() -> None:
+    unwanted = [
+        "fastapi",
+        "starlette",
+        "litestar",
+        "uvicorn",
+        "hypercorn",
+        "granian",
+        "openai",
+        "anthropic",
+        "httpx",
+        "httpx2",
+        "pydantic",
+        "click",
+        "typer",
+        "redis",
+        "opentelemetry",
+        "trio",
+    ]
+    # A process of its own, since the tests around this one import most of them.
+    script = (
+        "import asgi_llmstream as package, json, sys;"
+        "print(json.dumps([package.__file__, *sys.modules]))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, timeout=60, check=True
+    )
+    where, *loaded = json.loads(done.stdout)
+    assert Path(where).parent == PACKAGE
+    assert f"{NAME}.stream" in loaded
+    assert [name for name in unwanted if name in loaded] == []
