@@ -10,6 +10,7 @@ app = ChatApp(answer)
 """
 
 from .app import Answer, ChatApp
+from .callbacks import Emitter, from_callbacks
 from .chunks import (
     Chunk,
     Data,
@@ -28,11 +29,13 @@ from .chunks import (
 )
 from .errors import (
     BadRequest,
+    BufferFull,
     Forbidden,
     LLMStreamError,
     NotFound,
     Overloaded,
     RateLimited,
+    StreamClosed,
     Unauthorized,
     UpstreamError,
     UpstreamTimeout,
@@ -47,11 +50,13 @@ from .stream import LLMStream, collect, encode_stream
 __all__ = [
     "Answer",
     "BadRequest",
+    "BufferFull",
     "ChatApp",
     "ChatMessage",
     "ChatRequest",
     "Chunk",
     "Data",
+    "Emitter",
     "Error",
     "File",
     "Finish",
@@ -68,6 +73,7 @@ __all__ = [
     "ServerSentEvent",
     "Source",
     "Step",
+    "StreamClosed",
     "StreamOptions",
     "StreamResult",
     "Text",
@@ -80,4 +86,5 @@ __all__ = [
     "Usage",
     "collect",
     "encode_stream",
+    "from_callbacks",
 ]

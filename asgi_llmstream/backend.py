@@ -1,6 +1,6 @@
-"""The one switch between asyncio and trio: tasks that outlive no scope, and bare wake-ups.
+"""The one switch between asyncio and trio: tasks of their own, and bare wake-ups.
 
-Everything else is anyio. These three are not, because a producer must be cancelled natively and
+Everything else is anyio. These are not, because a producer must be cancelled natively and
 once (an anyio scope cancels every `await` of its `finally` too), a task that survives that must
 be abandonable, and a bare future is the cheapest way to wait (an anyio event costs several
 times as much).
@@ -12,10 +12,10 @@ import asyncio
 import sys
 from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import AbstractContextManager, nullcontext
-from contextvars import Context
+from contextvars import Context, copy_context
 from typing import Any, Protocol
 
-__all__ = ["Task", "Wakeup", "loop_key", "spawn", "wakeup"]
+__all__ = ["Task", "Wakeup", "caller_from_thread", "loop_key", "spawn", "wakeup"]
 
 
 class Task(Protocol):
@@ -54,6 +54,23 @@ def spawn(main: Callable[[], Coroutine[Any, Any, None]], context: Context | None
 def wakeup() -> Wakeup:
     """A wake-up for the running event loop."""
     return _AsyncioWakeup() if _on_asyncio() else _TrioWakeup()
+
+
+def caller_from_thread() -> Callable[[Callable[[], None]], None]:
+    """What other threads use to have something called in the running event loop, soon.
+
+    It raises RuntimeError when the loop is closed.
+    """
+    if _on_asyncio():
+        loop = asyncio.get_running_loop()
+
+        def call(callback: Callable[[], None]) -> None:
+            loop.call_soon_threadsafe(callback)
+
+        return call
+    import trio
+
+    return trio.lowlevel.current_trio_token().run_sync_soon
 
 
 def loop_key() -> Any:
@@ -127,7 +144,9 @@ class _TrioTask:
             with self._scope:
                 await main()
 
-        trio.lowlevel.spawn_system_task(scoped, context=context and context.copy())
+        # Unasked, trio would run it in the context of its own start.
+        context = copy_context() if context is None else context.copy()
+        trio.lowlevel.spawn_system_task(scoped, context=context)
 
     def cancel(self) -> None:
         if self._scope.cancel_called and self._shield is not None:

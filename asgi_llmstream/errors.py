@@ -11,6 +11,7 @@ from typing import Any, ClassVar
 
 __all__ = [
     "BadRequest",
+    "BufferFull",
     "FirstChunkTimeout",
     "Forbidden",
     "IdleTimeout",
@@ -21,6 +22,7 @@ __all__ = [
     "PayloadTooLarge",
     "RateLimited",
     "ShuttingDown",
+    "StreamClosed",
     "TotalTimeout",
     "Unauthorized",
     "UnsupportedMediaType",
@@ -139,6 +141,14 @@ class MethodNotAllowed(LLMStreamError):
         return [(b"allow", ", ".join(self.allow).encode("ascii"))]
 
 
+class StreamClosed(Exception):
+    """What an emitter raises when its stream is over: nobody is there to hear more."""
+
+
+class BufferFull(Exception):
+    """What an emitter's `nowait` raises when the client reads more slowly than it is told."""
+
+
 class PayloadTooLarge(LLMStreamError):
     """The request body is larger than `StreamOptions.max_body_size`."""
 
@@ -227,12 +237,15 @@ def public_error(error: BaseException) -> LLMStreamError:
     if isinstance(error, LLMStreamError):
         return error
     status = getattr(error, "status_code", None)
+    if status is None:  # httpx keeps it in the response
+        status = getattr(getattr(error, "response", None), "status_code", None)
     if isinstance(status, int) and not isinstance(status, bool):
-        detail = getattr(error, "detail", None)
-        if isinstance(detail, str) and 400 <= status <= 599:
+        response = getattr(error, "response", None)
+        if response is None and hasattr(error, "detail") and 400 <= status <= 599:
             retry_after = _header(getattr(error, "headers", None), "retry-after")
-            return LLMStreamError(detail, status=status, code="http_error", retry_after=retry_after)
-        return _provider_error(status, getattr(error, "response", None))
+            text = error.detail if isinstance(error.detail, str) else None
+            return LLMStreamError(text, status=status, code="http_error", retry_after=retry_after)
+        return _provider_error(status, response)
     names = set(_class_names(error))
     if names & _TIMEOUTS:
         return UpstreamTimeout()

@@ -1,16 +1,21 @@
-"""Any shape of async iterable → one iterator that can be stepped, thrown into and closed."""
+"""Any shape of iterable → one iterator that can be stepped, thrown into and closed."""
 
 from __future__ import annotations
 
 import inspect
-from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable
-from contextlib import AbstractContextManager
+from collections.abc import AsyncIterable, Awaitable, Callable, Iterable, Sequence
+from contextlib import AbstractAsyncContextManager, AbstractContextManager
 from typing import Any
+
+from .threads import ThreadIterator
 
 __all__ = ["Producer", "Steps", "Stream", "discard", "open_steps"]
 
-Stream = AsyncIterable[Any] | Awaitable[AsyncIterable[Any]]
-"""An async iterable of chunks, or an awaitable of one."""
+_Iterable = AsyncIterable[Any] | Iterable[Any]
+_Opened = _Iterable | AbstractAsyncContextManager[AsyncIterable[Any]]
+
+Stream = _Opened | Awaitable[_Opened]
+"""Something to iterate over, an async context manager of it, or an awaitable of either."""
 
 Producer = Stream | Callable[[], Stream]
 """What a stream is made from; a function is called when it begins."""
@@ -24,15 +29,15 @@ class Steps:
         throw: its `athrow`, or None if it has none.
     """
 
-    def __init__(self, iterator: AsyncIterator[Any], owner: object) -> None:
+    def __init__(self, iterator: Any, owners: Sequence[object]) -> None:
         self.advance: Callable[[], Awaitable[Any]] = iterator.__anext__
         self.throw: Callable[[BaseException], Awaitable[Any]] | None = getattr(
             iterator, "athrow", None
         )
-        self._closing = [iterator] if owner is iterator else [iterator, owner]
+        self._closing = [iterator, *(owner for owner in owners if owner is not iterator)]
 
     async def close(self, shield: Callable[[], AbstractContextManager[object]]) -> None:
-        """Close the iterator and what it came from, the innermost last, whatever raises.
+        """Close the iterator, then what it came from, whatever raises.
 
         Args:
             shield: makes a scope in which `await` works after a cancellation. A generator is
@@ -54,23 +59,46 @@ class Steps:
                 raise
 
 
-async def open_steps(producer: object) -> Steps:
-    """Call `producer` if it is a function, await it while it is awaitable, begin to iterate.
+async def open_steps(producer: Any) -> Steps:
+    """Call `producer` if it is a function, await and enter it as far as needed, begin to iterate.
 
     Raises:
         TypeError: if there is nothing to iterate over.
     """
-    if callable(producer) and not hasattr(producer, "__aiter__"):
+    if callable(producer) and not _is_iterable(producer):
         producer = producer()
     while not hasattr(producer, "__aiter__") and inspect.isawaitable(producer):
         producer = await producer
-    if not hasattr(producer, "__aiter__"):
+    owners = []
+    if not _is_iterable(producer) and hasattr(producer, "__aenter__"):
+        owners.append(_Exit(producer))
+        producer = await producer.__aenter__()
+    if not _is_iterable(producer):
         raise TypeError(
-            f"cannot stream from {type(producer).__qualname__}: give an async generator, "
-            "another async iterable, or an awaitable of one"
+            f"cannot stream from {type(producer).__qualname__}: give a generator, another "
+            "iterable, an async context manager of one, or an awaitable or function that "
+            "returns one"
         )
-    iterator = aiter(producer)
-    return Steps(iterator, producer)
+    if not hasattr(producer, "__aiter__"):
+        return Steps(ThreadIterator(producer), owners)  # which its thread closes
+    return Steps(aiter(producer), [producer, *owners])
+
+
+def _is_iterable(producer: object) -> bool:
+    # Text and mappings are chunks, not streams of them.
+    if isinstance(producer, str | bytes | dict):
+        return False
+    return hasattr(producer, "__aiter__") or hasattr(producer, "__iter__")
+
+
+class _Exit:
+    """Leaves an async context manager when it is closed."""
+
+    def __init__(self, manager: Any) -> None:
+        self._manager = manager
+
+    async def aclose(self) -> None:
+        await self._manager.__aexit__(None, None, None)
 
 
 def discard(producer: object) -> None:

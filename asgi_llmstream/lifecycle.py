@@ -114,21 +114,23 @@ class Lifecycle:
 
         Raises:
             ValueError: if a tool call can no longer get the name that it lacks.
-            TypeError: if a value cannot be JSON.
+            TypeError: if it is no chunk, a text is no `str`, or a value cannot be JSON.
             RuntimeError: before `start()` and after the end: the caller's mistake.
         """
-        if self.ended or not self._seq:
-            raise RuntimeError("the run has ended" if self.ended else "the run has not started")
-        return _TABLE[type(chunk)](self, chunk)
+        self._check_running()
+        row = _TABLE.get(type(chunk)) or _row_of(chunk)
+        return row(self, chunk)
 
     def finish(self) -> list[Event]:
         """The producer is done: close what is open, and end.
 
         Raises:
             ValueError: as `feed`.
+            RuntimeError: as `feed`.
         """
+        self._check_running()
+        self._check_names()
         finish = self._finish
-        # Closing may raise; the run must not count as ended then.
         events = self._close_step()
         reason: FinishReason = "tool_calls" if self._unanswered else "stop"
         native = None
@@ -153,7 +155,12 @@ class Lifecycle:
             return []
         return [*self._give_up(), RunAborted(self._next(), self._used.total, reason)]
 
-    # Below: one method for each row of the table, then what they share.
+    def _check_running(self) -> None:
+        if self.ended or not self._seq:
+            raise RuntimeError("the run has ended" if self.ended else "the run has not started")
+
+    # Below: one method for each row of the table, then what they share. Each checks first and
+    # changes state afterwards: an event that has got its number must not be lost in an error.
 
     def _feed_text(self, chunk: Text) -> list[Event]:
         return self._grow("text", chunk.text)
@@ -167,6 +174,8 @@ class Lifecycle:
     def _grow(self, kind: PartKind, text: str) -> list[Event]:
         if not text:
             return []
+        if not isinstance(text, str):
+            raise TypeError(f"the text of a chunk must be a str, not {type(text).__name__}")
         open_part = self._text
         if open_part is not None:
             part = open_part.part
@@ -175,6 +184,7 @@ class Lifecycle:
                 open_part.pieces.append(text)
                 self._seq = seq = self._seq + 1
                 return [PartDelta(seq, part, text)]
+        self._check_names()
         events = self._close_parts()
         events += self._open_step()
         part = self._new_part(kind)
@@ -185,9 +195,15 @@ class Lifecycle:
         return events
 
     def _feed_tool_call_delta(self, chunk: ToolCallDelta) -> list[Event]:
-        events = self._close_text()
+        if not (chunk.id or chunk.name or chunk.arguments):
+            return []
+        _check_strings(chunk.id, chunk.name, chunk.arguments)
         call = self._calls.get(chunk.index)
-        if call is not None and chunk.id and call.call_id and chunk.id != call.call_id:
+        is_other = call is not None and chunk.id and call.call_id and chunk.id != call.call_id
+        if is_other:
+            self._check_names(chunk.index)
+        events = self._close_text()
+        if is_other:
             events += self._close_call(chunk.index)
             call = None
         if call is None:
@@ -205,35 +221,36 @@ class Lifecycle:
         return events
 
     def _feed_tool_call(self, chunk: ToolCall) -> list[Event]:
-        events = [*self._close_text(), *self._open_step()]
         arguments = chunk.arguments
         if not isinstance(arguments, str):
-            # The standard library's, since a model's text may hold half an emoji.
-            arguments = json.dumps(_plain(arguments), separators=(",", ":"))
+            arguments = _json(_plain(arguments))
+        _check_strings(chunk.id, chunk.name)
+        events = [*self._close_text(), *self._open_step()]
         call = _OpenPart(None, chunk.id)
         call.pieces.append(arguments)
         events += self._start_call(call, chunk.name)
         return [*events, self._end(call)]
 
     def _feed_tool_result(self, chunk: ToolResult) -> list[Event]:
-        events = self._close_parts()
-        # A result belongs to the step of its call, also after that model call's Finish.
-        if not self._step_open:
-            events += self._open_step()
-        self._unanswered.discard(chunk.id)
+        _check_strings(chunk.id)
+        self._check_names()
         result = ToolResult(chunk.id, _plain(chunk.output), chunk.error)
+        self._unanswered.discard(chunk.id)
+        # A result belongs to the step of its call, also after that model call's Finish.
+        events = [*self._close_parts(), *self._begin_step()]
         return [*events, ItemAdded(self._next(), result)]
 
     def _feed_data(self, chunk: Data) -> list[Event]:
         return self._feed_item(Data(chunk.name, _plain(chunk.value)))
 
     def _feed_item(self, chunk: Source | File | Data | Raw) -> list[Event]:
-        events = [] if self._step_open else self._open_step()
-        return [*events, ItemAdded(self._next(), chunk)]
+        return [*self._begin_step(), ItemAdded(self._next(), chunk)]
 
     def _feed_step(self, chunk: Step) -> list[Event]:
+        self._check_names()
         events = self._close_step()
         self._step_name = chunk.name
+        self._call_over = True
         self._used.next_call()
         return events
 
@@ -242,6 +259,7 @@ class Lifecycle:
         return [UsageReported(self._next(), total)]
 
     def _feed_finish(self, chunk: Finish) -> list[Event]:
+        self._check_names()
         events = self._close_parts()
         self._finish = chunk
         self._call_over = True
@@ -255,22 +273,27 @@ class Lifecycle:
         return self._seq
 
     def _open_step(self) -> list[Event]:
-        """A step to put content in, a new one after a `Finish`."""
+        """A step to put the model's words in: a new one, and a new model call, after a `Finish`."""
         events: list[Event] = []
         if self._call_over:
             events = self._close_step()
+            self._call_over = False
             self._used.next_call()
             self._finish = None
-        if not self._step_open:
-            self._step += 1
-            self._step_open = True
-            events.append(StepStarted(self._next(), self._step, self._step_name))
-            self._step_name = None
-        return events
+        return [*events, *self._begin_step()]
+
+    def _begin_step(self) -> list[Event]:
+        """A step to put anything in."""
+        if self._step_open:
+            return []
+        self._step += 1
+        self._step_open = True
+        started = StepStarted(self._next(), self._step, self._step_name)
+        self._step_name = None
+        return [started]
 
     def _close_step(self) -> list[Event]:
         events = self._close_parts()
-        self._call_over = False
         if self._step_open:
             self._step_open = False
             events.append(StepEnded(self._next(), self._step))
@@ -306,11 +329,14 @@ class Lifecycle:
         self._text = None
         return [ended]
 
+    def _check_names(self, only: int | None = None) -> None:
+        """Refuse to close a tool call that never got a name; `only` one of them, if given."""
+        for index, call in self._calls.items():
+            if call.part is None and only in (None, index):
+                raise ValueError(f"the tool call at index {index} ended before it got a name")
+
     def _close_call(self, index: int) -> list[Event]:
-        call = self._calls.pop(index)
-        if call.part is None:
-            raise ValueError(f"the tool call at index {index} ended before it got a name")
-        return [self._end(call)]
+        return [self._end(self._calls.pop(index))]
 
     def _end(self, open_part: _OpenPart) -> PartEnded:
         assert open_part.part is not None
@@ -322,6 +348,27 @@ class Lifecycle:
         events = self._close_step()
         self.ended = True
         return events
+
+
+def _row_of(chunk: object) -> Callable[[Lifecycle, Any], list[Event]]:
+    """The row of a chunk whose class is a user's own."""
+    for cls in type(chunk).__mro__:
+        if cls in _TABLE:
+            return _TABLE[cls]
+    raise TypeError(f"{type(chunk).__qualname__} is no chunk")
+
+
+def _check_strings(*values: object) -> None:
+    for value in values:
+        if value is not None and not isinstance(value, str):
+            raise TypeError(f"a tool call is made of str, not of {type(value).__name__}")
+
+
+def _json(value: Any) -> str:
+    try:
+        return msgspec.json.encode(value).decode()
+    except UnicodeEncodeError:  # half an emoji, as a model's output may be cut
+        return json.dumps(value, separators=(",", ":"))
 
 
 def _plain(value: Any) -> Any:

@@ -10,7 +10,7 @@ from typing import Any
 
 import msgspec
 
-from .chunks import Data, File, FinishReason, Raw, Source, ToolResult, Usage
+from .chunks import Data, File, Finish, FinishReason, Raw, Source, ToolResult, Usage
 from .events import (
     Event,
     ItemAdded,
@@ -46,7 +46,7 @@ class MessageToolCall(msgspec.Struct, frozen=True):
         """
         try:
             return msgspec.json.decode(self.arguments or "{}")
-        except msgspec.DecodeError as error:
+        except (msgspec.DecodeError, RecursionError) as error:
             raise ValueError(
                 f"the model wrote arguments for {self.name!r} that are not JSON: {error}"
             ) from error
@@ -116,6 +116,9 @@ class Message:
         for known in chunks_of(chunk):
             for event in self._lifecycle.feed(known):
                 self.apply(event)
+            if isinstance(known, Finish):
+                # No event says so before the end, which a message of one's own never sees.
+                self.finish_reason, self.native_finish_reason = known.reason, known.native
         return self
 
     def apply(self, event: Event) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 from msgspec import Struct
 
@@ -72,8 +72,10 @@ class StreamOptions(Struct, frozen=True, kw_only=True):
             value = getattr(self, name)
             if value is None and name not in ("close_timeout", "buffer_events", "buffer_size"):
                 continue
+            kind: Any = int if name in _COUNTS else int | float
             # `not value > 0` is also true of NaN.
-            if not isinstance(value, int | float) or isinstance(value, bool) or not value > 0:
-                raise ValueError(f"{name} must be a positive number, not {value!r}")
+            if not isinstance(value, kind) or isinstance(value, bool) or not value > 0:
+                whole = " (a whole one)" if name in _COUNTS else ""
+                raise ValueError(f"{name} must be a positive number, not {value!r}{whole}")
         if self.on_disconnect not in ("cancel", "complete"):
             raise ValueError(f"on_disconnect must be cancel or complete: {self.on_disconnect!r}")

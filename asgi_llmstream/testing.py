@@ -30,8 +30,8 @@ from urllib.parse import unquote
 import anyio
 import anyio.lowlevel
 
+from .backend import loop_key
 from .clock import Clock
-from .runtime.backend import loop_key
 from .runtime.delivery import Receive, Scope, Send
 from .sse import ServerSentEvent
 

@@ -34,8 +34,12 @@ ORDER = [
     "options",
     "result",  # not in DESIGN: what `on_finish` is told; it holds a `message`
     "store",
+    "backend",  # a room of its own, not part of `runtime`: threads and callbacks need it too
+    "threads",
     "iterables",
+    "accumulate",
     "runtime",
+    "callbacks",
     "stores",
     "drain",
     "stream",
@@ -53,7 +57,7 @@ ORDER = [
 IMPURE = {"asyncio", "anyio", "trio", "time", "socket", "threading"}
 # The one place that asks the system for the time; everybody else has a clock passed in.
 IMPURE_BY_PURPOSE = {("clock", "time")}
-PURE_ROOMS = ORDER[: ORDER.index("iterables")]
+PURE_ROOMS = ORDER[: ORDER.index("backend")]
 
 Module = tuple[str, ...]
 """A module's path below the package: ("sources", "openai"); () is the package itself."""

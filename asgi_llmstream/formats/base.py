@@ -96,7 +96,7 @@ def _without_surrogates(value: Any) -> Any:
             return value.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
         case dict():
             return {_without_surrogates(k): _without_surrogates(v) for k, v in value.items()}
-        case list():
+        case list() | tuple():
             return [_without_surrogates(item) for item in value]
         case _:
             return value

@@ -29,7 +29,7 @@ from ..message import Message
 from ..request import ChatMessage, ChatRequest
 from .base import Encoder, data, dumps, quote
 
-__all__ = ["OpenAIChat"]
+__all__ = ["OpenAIChat", "request_schema"]
 
 DONE = b"data: [DONE]\n\n"
 
@@ -234,6 +234,30 @@ class _Body(Struct):
 
 
 _ROLES = ("system", "developer", "user", "assistant", "tool", "function")
+
+
+def request_schema() -> dict[str, Any]:
+    """The JSON Schema (2020-12) of the body of `POST /chat/completions`, without references."""
+    generated = msgspec.json.schema(_Body)
+    schema: dict[str, Any] = _inlined(generated, generated["$defs"])
+    schema["description"] = "An OpenAI chat completion request. Further fields are passed on."
+    fields = schema["properties"]
+    # What `_check` asks for beyond the types.
+    fields["messages"]["minItems"] = 1
+    fields["messages"]["items"]["properties"]["role"]["enum"] = [*_ROLES]
+    fields["n"]["enum"] = [1, None]
+    return schema
+
+
+def _inlined(schema: Any, definitions: dict[str, Any]) -> Any:
+    if isinstance(schema, list):
+        return [_inlined(item, definitions) for item in schema]
+    if not isinstance(schema, dict):
+        return schema
+    if reference := schema.get("$ref"):
+        struct = _inlined(definitions[reference.rpartition("/")[2]], definitions)
+        return {key: value for key, value in struct.items() if key != "title"}
+    return {k: _inlined(v, definitions) for k, v in schema.items()}
 
 
 def decode_request(body: bytes) -> ChatRequest:

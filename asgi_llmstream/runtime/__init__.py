@@ -1,1 +1,1 @@
-"""The one place where tasks live: generation, tail, delivery, ticker, backend switch."""
+"""The one place where tasks live: generation, tail, delivery, ticker."""

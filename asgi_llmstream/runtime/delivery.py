@@ -14,12 +14,12 @@ from typing import Any, Literal
 import anyio
 import anyio.lowlevel
 
+from ..backend import spawn
 from ..errors import LLMStreamError, ShuttingDown
 from ..events import Terminal
 from ..formats.base import Format, WholeFormat
 from ..options import StreamOptions
 from ..sse import HEARTBEAT
-from .backend import spawn
 from .generation import Generation
 from .ticker import Ticker
 
@@ -214,25 +214,27 @@ class StreamDelivery(Delivery):
         tail = self._generation.tail
         while True:
             if tail.ready:
-                if await self._send_ready():
+                body, more = self._take_ready()
+                if body or not more:
+                    await self._send_body(body, more)
+                if not more:
                     return
             elif self._heartbeat_due:
                 await self._send_body(HEARTBEAT)
             else:
                 await tail.wait()
 
-    async def _send_ready(self) -> bool:
-        """Everything that is ready in one `send`; returns whether that was the end."""
+    def _take_ready(self) -> tuple[bytes, bool]:
+        """Everything that is ready, for one `send`, and whether there is more to come."""
         events = self._generation.tail.take()
-        body = b"".join(map(self._encode, events))
-        last = isinstance(events[-1], Terminal)
-        if body or last:
-            await self._send_body(body, more=not last)
-        return last
+        encode = self._encode
+        # Mostly it is one token.
+        body = encode(events[0]) if len(events) == 1 else b"".join(map(encode, events))
+        return body, not isinstance(events[-1], Terminal)
 
-    async def _send_body(self, body: bytes, more: bool = True) -> None:
+    def _send_body(self, body: bytes, more: bool = True) -> Awaitable[None]:
         self._heartbeat_due = False
-        await self._send({"type": "http.response.body", "body": body, "more_body": more})
+        return self._send({"type": "http.response.body", "body": body, "more_body": more})
 
     async def _say_last_words(self) -> None:
         if self._sending_since is not None:
@@ -241,7 +243,7 @@ class StreamDelivery(Delivery):
             if not self._committed:
                 await self._send_error()
             elif self._generation.tail.ready:
-                await self._send_ready()
+                await self._send_body(*self._take_ready())
 
     def tick(self, now: float) -> float:
         options, due = self._options, super().tick(now)

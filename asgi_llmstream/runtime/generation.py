@@ -21,6 +21,7 @@ from collections.abc import Awaitable, Callable
 from operator import itemgetter
 from typing import Any, Literal
 
+from ..backend import Task, spawn, wakeup
 from ..chunks import Error, Raw
 from ..errors import (
     FirstChunkTimeout,
@@ -36,7 +37,6 @@ from ..message import Message
 from ..options import StreamOptions
 from ..result import Outcome, StreamResult
 from ..sources import chunks_of
-from .backend import Task, spawn, wakeup
 from .tail import Tail
 from .ticker import Ticker
 

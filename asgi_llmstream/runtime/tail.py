@@ -6,12 +6,12 @@ sides run in one event loop, so looking and waiting need no lock.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Sequence
 
 import anyio.lowlevel
 
+from ..backend import wakeup
 from ..events import Event, PartDelta
-from .backend import wakeup
 
 __all__ = ["Tail"]
 
@@ -63,9 +63,9 @@ class Tail:
         """Whether there is something to take."""
         return bool(self._events)
 
-    async def wait(self) -> None:
+    def wait(self) -> Awaitable[None]:
         """Wait for the next `append` or `wake`."""
-        await self._appended.wait()
+        return self._appended.wait()
 
     def wake(self) -> None:
         """Wake the reader for another reason than an event."""

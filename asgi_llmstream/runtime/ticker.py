@@ -13,12 +13,12 @@ from contextvars import Context
 from itertools import count
 from threading import Lock
 from typing import Any, Protocol
-from weakref import WeakKeyDictionary
+from weakref import WeakKeyDictionary, ref
 
 import anyio
 
+from ..backend import loop_key, spawn, wakeup
 from ..clock import Clock
-from .backend import loop_key, spawn, wakeup
 
 __all__ = ["Ticked", "Ticker"]
 
@@ -40,7 +40,8 @@ class Ticker:
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
-        self._heap: list[tuple[float, int, Ticked]] = []
+        # Weak: what was removed must not stay in memory until a deadline of its own has passed.
+        self._heap: list[tuple[float, int, ref[Ticked]]] = []
         self._order = count()
         self._active: set[Ticked] = set()
         self._wakeup = wakeup()
@@ -70,7 +71,7 @@ class Ticker:
     def look(self, ticked: Ticked, due: float) -> None:
         """Look at `ticked` by `due` too: it has got an earlier deadline."""
         if due < math.inf:
-            heapq.heappush(self._heap, (due, next(self._order), ticked))
+            heapq.heappush(self._heap, (due, next(self._order), ref(ticked)))
             if due < self._next:
                 self._wakeup.set()
 
@@ -99,7 +100,9 @@ class Ticker:
         now = self._clock.now()
         due: list[Ticked] = []
         while self._heap and self._heap[0][0] <= now:
-            due.append(heapq.heappop(self._heap)[2])
+            ticked = heapq.heappop(self._heap)[2]()
+            if ticked is not None:
+                due.append(ticked)
         for ticked in due:
             if ticked in self._active:
                 self.look(ticked, ticked.tick(now))
