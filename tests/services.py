@@ -9,10 +9,11 @@ import sys
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from typing import Any
 
 import pytest
 
-__all__ = ["DemoProcess", "chromium", "need", "running_demo"]
+__all__ = ["DemoProcess", "browsing", "chromium", "need", "running_demo"]
 
 # Seconds after which a process that should have started or ended has hung.
 _PATIENCE = 30
@@ -34,6 +35,34 @@ def chromium() -> str | None:
     if chosen := os.environ.get("CHROMIUM"):
         return shutil.which(chosen)
     return next(filter(None, map(shutil.which, _BROWSERS)), None)
+
+
+_ARGUMENTS = (
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+)
+
+
+@contextmanager
+def browsing() -> Iterator[Any]:
+    """A real Chromium, driven by playwright. Leave it before the thread runs other event loops."""
+    try:
+        from playwright.sync_api import sync_playwright
+    except ModuleNotFoundError:
+        need("playwright", False)
+    path = chromium()
+    need("Chromium", path is not None)
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=path, args=_ARGUMENTS)
+        try:
+            yield browser
+        finally:
+            browser.close()
 
 
 class DemoProcess:

@@ -14,38 +14,21 @@ import pytest
 from asgi_llmstream import ChatRequest
 from asgi_llmstream.chunks import Chunk
 from asgi_llmstream.demo.responder import Responder
-from services import DemoProcess, chromium, need, running_demo
+from services import DemoProcess, browsing, running_demo
 
 try:
-    from playwright.sync_api import Browser, Page, expect, sync_playwright
+    from playwright.sync_api import Browser, Page, expect
 except ModuleNotFoundError:
-    sync_playwright = None  # type: ignore[assignment]
+    pass  # `browsing` says so
 
 # Milliseconds: an answer takes about three seconds, longer on a busy machine.
 PATIENCE = 30_000
 
-ARGUMENTS = (
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-)
-
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
-    need("playwright", sync_playwright is not None)
-    path = chromium()
-    need("Chromium", path is not None)
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=path, args=ARGUMENTS)
-        try:
-            yield browser
-        finally:
-            browser.close()
+    with browsing() as browser:
+        yield browser
 
 
 @pytest.fixture(scope="module")
