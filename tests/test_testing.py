@@ -93,7 +93,7 @@ class TestManualClock:
             tasks.cancel_scope.cancel()
 
     async def test_settling_gives_up_on_a_task_that_never_waits(self, monkeypatch):
-        monkeypatch.setattr("asgi_llmstream.testing._SETTLE_LIMIT", 0.01)
+        monkeypatch.setattr("asgi_llmstream.testing.clock._SETTLE_LIMIT", 0.01)
 
         async def spin():
             while True:

@@ -1,26 +1,8 @@
-"""Test streams as they come: a client that reads one event at a time, and a clock to step.
-
-`httpx.ASGITransport` and the frameworks' test clients collect the whole body before they return
-it, so with them nothing can be said about timing, heartbeats or disconnects. This client is a
-small ASGI server in the test's own event loop (asyncio or trio): what the app sends is there at
-once, and the test decides when the client leaves or stops reading.
-
-    clock = ManualClock()
-    chat = ChatApp(answer, options=StreamOptions(clock=clock, heartbeat_interval=10))
-    async with Client(chat).stream("POST", "/chat/completions", json=question) as response:
-        await response.started()
-        await clock.advance(10)
-        assert response.comments == 1
-        response.disconnect()
-        await response.returned()
-"""
+"""A small ASGI server in the test's own event loop, and what it got."""
 
 from __future__ import annotations
 
-import asyncio
-import codecs
 import math
-import re
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from json import dumps, loads
@@ -30,86 +12,13 @@ from urllib.parse import unquote
 import anyio
 import anyio.lowlevel
 
-from .backend import loop_key
-from .clock import Clock
-from .runtime.delivery import Receive, Scope, Send
-from .sse import ServerSentEvent
+from ..runtime.delivery import Receive, Scope, Send
+from ..sse import ServerSentEvent
+from .parse import Parser
 
-__all__ = ["Client", "ManualClock", "Response", "check_stream", "parse_sse", "settle"]
+__all__ = ["Client", "Response"]
 
 _App = Callable[[Scope, Receive, Send], Awaitable[None]]
-_QUIET_PASSES = 3  # a chain of plain callbacks may stand between two tasks
-_SETTLE_LIMIT = 1.0  # seconds of real time
-
-
-class ManualClock(Clock):
-    """A clock that moves only when the test says so.
-
-    Args:
-        start: what `now()` begins with, in seconds.
-        epoch: what `time()` begins with, in seconds since the Unix epoch.
-    """
-
-    def __init__(self, start: float = 0.0, *, epoch: float = 1_750_000_000.0) -> None:
-        self._now = start
-        self._offset = epoch - start
-        self._wakes: dict[object, Callable[[], None]] = {}
-
-    def now(self) -> float:
-        return self._now
-
-    def time(self) -> float:
-        return self._now + self._offset
-
-    def delay(self, due: float) -> float:
-        return 0.0 if due <= self._now else math.inf
-
-    def on_jump(self, wake: Callable[[], None]) -> Callable[[], None]:
-        key = object()
-        self._wakes[key] = wake
-
-        def stop() -> None:
-            self._wakes.pop(key, None)
-
-        return stop
-
-    async def advance(self, seconds: float) -> None:
-        """Move the time in one jump, then let every task run until all wait (see `settle`).
-
-        What lies between is not visited: three heartbeat intervals in one jump are one
-        heartbeat. Advance step by step where that matters.
-
-        Raises:
-            ValueError: if `seconds` is negative.
-        """
-        if not seconds >= 0:
-            raise ValueError(f"time does not go back: {seconds}")
-        self._now += seconds
-        for wake in list(self._wakes.values()):
-            wake()
-        await settle()
-
-
-async def settle() -> None:
-    """Let all tasks of the event loop run until each waits for something.
-
-    Timers, sockets and threads are not waited for. Gives up after one second if some task never
-    waits.
-    """
-    with anyio.move_on_after(_SETTLE_LIMIT):
-        if not isinstance(loop_key(), asyncio.AbstractEventLoop):
-            await anyio.wait_all_tasks_blocked()
-            return
-        # On asyncio that sleeps 0.1 s whenever something can still run, and sees no callbacks.
-        quiet = 0
-        while quiet < _QUIET_PASSES:
-            await anyio.lowlevel.checkpoint()
-            others = asyncio.all_tasks() - {asyncio.current_task()}
-            quiet = 0 if any(map(_can_run, others)) else quiet + 1
-
-
-def _can_run(task: Any) -> bool:
-    return task._fut_waiter is None or task._fut_waiter.done()
 
 
 class Client:
@@ -259,7 +168,7 @@ class Response:
         self._chunks: list[bytes] = []
         self._chunks_read = self._chunks_parsed = self._events_read = 0
         self._events: list[ServerSentEvent] = []
-        self._parser = _Parser()
+        self._parser = Parser()
         self._expected: Literal["start", "body", "nothing"] = "start"
         self._complete = self._returned = self._stalled = self._told = False
         self._last_chunk = math.inf
@@ -500,164 +409,3 @@ class Response:
         self._violation = self._violation or AssertionError(text)
         self._notify()
         raise self._violation
-
-
-class _Parser:
-    """Bytes in, events out; WHATWG HTML section 9.2.6, line ends and characters cut anywhere."""
-
-    def __init__(self) -> None:
-        self.comments = 0
-        self._decoder = codecs.getincrementaldecoder("utf-8-sig")("replace")
-        self._rest = ""
-        self._after_cr = False
-        self._data: list[str] = []
-        self._fields: dict[str, Any] = {}
-
-    def feed(self, chunk: bytes) -> list[ServerSentEvent]:
-        text = self._decoder.decode(chunk)
-        if not text:
-            return []
-        if self._after_cr:
-            text = text.removeprefix("\n")
-        self._after_cr = text.endswith("\r")
-        *lines, self._rest = re.split(r"\r\n|\r|\n", self._rest + text)
-        return [event for line in lines if (event := self._line(line)) is not None]
-
-    def _line(self, line: str) -> ServerSentEvent | None:
-        if not line:
-            return self._dispatch()
-        name, _, value = line.partition(":")
-        value = value.removeprefix(" ")
-        if not name:
-            self.comments += 1
-        elif name == "data":
-            self._data.append(value)
-        elif name == "retry":
-            if value.isascii() and value.isdigit():
-                self._fields["retry"] = int(value)
-        elif name == "event" or (name == "id" and "\0" not in value):
-            self._fields[name] = value
-        return None
-
-    def _dispatch(self) -> ServerSentEvent | None:
-        data, self._data = self._data, []
-        fields, self._fields = self._fields, {}
-        fields["event"] = fields.get("event") or None
-        return ServerSentEvent("\n".join(data), **fields) if data else None
-
-
-def parse_sse(data: bytes) -> list[ServerSentEvent]:
-    """The events of a whole body, as a browser dispatches them; an unfinished last one is lost.
-
-    `id` is what the event itself says; it is not carried over to the next one.
-
-    Raises:
-        ValueError: for an id that is not ASCII or a type with a NUL: see `ServerSentEvent`.
-    """
-    return _Parser().feed(data)
-
-
-_LINE_CUTTERS = re.compile("[\u0085\u2028\u2029]")
-_TERMINALS = ("run-finished", "run-failed", "run-aborted")
-
-
-def check_stream(
-    body: bytes, format: Literal["openai", "events"] | None = None
-) -> list[ServerSentEvent]:
-    """Check that a whole body is framed so that every known client reads it, and has one end.
-
-    Args:
-        body: of the response.
-        format: whose ending is wanted: OpenAI chat completions or plain events; None checks
-            only the framing.
-
-    Returns:
-        The events.
-
-    Raises:
-        AssertionError: says what is wrong.
-    """
-    try:
-        text = body.decode()
-        events = parse_sse(body)
-    except ValueError as error:
-        raise AssertionError(f"not readable: {error}") from error
-    _check_framing(text)
-    for event in events:
-        cut = _LINE_CUTTERS.search(event.data) and _decoded(event) is not None
-        _expect(not cut, f"U+0085, U+2028 or U+2029 stands raw in JSON: {event.data!r}")
-    if format == "openai":
-        _check_openai(events)
-    elif format == "events":
-        ends = [i for i, event in enumerate(events) if event.event in _TERMINALS]
-        _expect(
-            ends == [len(events) - 1],
-            f"one of {', '.join(_TERMINALS)} must be last and the only one: "
-            f"found at {ends} of {len(events)} events",
-        )
-    return events
-
-
-def _expect(condition: object, text: str) -> None:
-    # Not an `assert`, which `python -O` removes and pytest does not rewrite here.
-    if not condition:
-        raise AssertionError(text)
-
-
-def _check_framing(text: str) -> None:
-    _expect(not text.startswith("\ufeff"), "there is a byte-order mark")
-    _expect("\r" not in text, "there is a CR: lines must end in LF only")
-    *lines, rest = text.split("\n")
-    block: list[str] = []
-    for line in lines:
-        if line:
-            block.append(line)
-        else:
-            _check_block(block)
-            block = []
-    unfinished = rest or any(not line.startswith(":") for line in block)
-    _expect(not unfinished, f"the last event does not end in a blank line: {[*block, rest]}")
-
-
-def _check_block(block: list[str]) -> None:
-    names = [line.partition(":")[0] for line in block]
-    _expect(block, "there is a blank line that ends no event")
-    _expect(any(names), f"a comment has a blank line of its own: {block}")
-    _expect("data" in names, f"a block has no data: {block}")
-    unknown = set(names) - {"", "data", "event", "id", "retry"}
-    _expect(not unknown, f"there is an unknown field: {block}")
-    first = next(i for i, name in enumerate(names) if name)
-    _expect("" not in names[first:], f"a comment stands inside an event: {block}")
-
-
-def _check_openai(events: list[ServerSentEvent]) -> None:
-    done = [i for i, event in enumerate(events) if event.data == "[DONE]"]
-    _expect(
-        done == [len(events) - 1],
-        f"[DONE] must be last and the only one: found at {done} of {len(events)} events",
-    )
-    chunks = []
-    for event in events[:-1]:
-        named = event.event is not None or event.id is not None
-        _expect(not named, f"this format has neither event: nor id: lines: {event}")
-        chunks.append(_decoded(event))
-        _expect(isinstance(chunks[-1], dict), f"an event is not a JSON object: {event.data!r}")
-    ends = [i for i, chunk in enumerate(chunks) if "error" in chunk or _finishes(chunk)]
-    _expect(len(ends) == 1, f"one finish_reason or one error must come, not {len(ends)}")
-    end, after = chunks[ends[0]], chunks[ends[0] + 1 :]
-    _expect(not after or "error" not in end, f"nothing may follow an error: {after}")
-    usage = [chunk.get("choices") == [] and bool(chunk.get("usage")) for chunk in after]
-    _expect(usage in ([], [True]), f"only usage may follow a finish_reason: {after}")
-
-
-def _finishes(chunk: Any) -> bool:
-    choices = chunk.get("choices") or ()
-    return any(choice.get("finish_reason") is not None for choice in choices)
-
-
-def _decoded(event: ServerSentEvent) -> Any:
-    """The data, or None if it is not JSON."""
-    try:
-        return loads(event.data)
-    except ValueError:
-        return None
