@@ -27,6 +27,7 @@ from .chunks import (
     ToolResult,
     Usage,
 )
+from .drain import drain, draining
 from .errors import (
     BadRequest,
     BufferFull,
@@ -85,6 +86,8 @@ __all__ = [
     "UpstreamTimeout",
     "Usage",
     "collect",
+    "drain",
+    "draining",
     "encode_stream",
     "from_callbacks",
 ]

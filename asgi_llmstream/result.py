@@ -10,7 +10,7 @@ from .message import Message
 
 __all__ = ["Outcome", "StreamResult"]
 
-Outcome = Literal["finished", "error", "disconnected", "stalled", "cancelled"]
+Outcome = Literal["finished", "error", "disconnected", "stalled", "cancelled", "shutdown"]
 
 
 class StreamResult(Struct, frozen=True, kw_only=True):
@@ -20,7 +20,8 @@ class StreamResult(Struct, frozen=True, kw_only=True):
         outcome: "finished": the producer came to its end. "error": it raised, timed out, or
             yielded an `Error`. "disconnected": the client left and the producer was cancelled.
             "stalled": the client stopped reading for `send_timeout`, and it was cancelled.
-            "cancelled": the server ended the request.
+            "cancelled": the server ended the request. "shutdown": the process is told to end,
+            and `shutdown_grace` was over.
         message: the answer so far; whole if the outcome is "finished".
         error: what was raised, for the log and for decisions, never for the client.
         disconnected: whether the client had left before it had the end; with

@@ -6,9 +6,11 @@ import re
 import secrets
 from collections.abc import AsyncGenerator, Iterable, Mapping
 
+from .drain import draining
+from .errors import ShuttingDown
 from .formats.base import Format
 from .formats.openai_chat import OpenAIChat
-from .iterables import Producer
+from .iterables import Producer, discard
 from .message import Message
 from .options import StreamOptions
 from .runtime.delivery import (
@@ -19,6 +21,7 @@ from .runtime.delivery import (
     StreamDelivery,
     WholeDelivery,
     conclude,
+    json_headers,
 )
 from .runtime.encoding import encoded
 from .runtime.generation import Generation, OnFinish
@@ -36,6 +39,7 @@ _EVENT_STREAM_HEADERS = (
 )
 
 Headers = Mapping[str, str] | Iterable[tuple[str, str]]
+RawHeaders = Iterable[tuple[bytes, bytes]]
 
 
 class LLMStream:
@@ -94,6 +98,12 @@ class LLMStream:
             )
         if not self._reusable:
             self._producer = None
+        if draining():
+            discard(producer)
+            error = ShuttingDown(retry_after=1)
+            body = self._format.error_body(error)
+            await send_json(send, error.status, body, error.headers)
+            return
         generation = make_generation(
             producer, self._format, self._options, self._model, self._on_finish
         )
@@ -150,6 +160,13 @@ async def collect(
     if generation.cause is not None:
         raise generation.cause
     return generation.message
+
+
+async def send_json(send: Send, status: int, body: bytes, headers: RawHeaders = ()) -> None:
+    """A response that is no stream."""
+    start = {"type": "http.response.start", "status": status}
+    await send({**start, "headers": json_headers(body, headers)})
+    await send({"type": "http.response.body", "body": body})
 
 
 def make_generation(

@@ -35,13 +35,13 @@ ORDER = [
     "result",  # not in DESIGN: what `on_finish` is told; it holds a `message`
     "store",
     "backend",  # a room of its own, not part of `runtime`: threads and callbacks need it too
+    "drain",  # above `runtime`, whose tickers look at it
     "threads",
     "iterables",
     "accumulate",
     "runtime",
     "callbacks",
     "stores",
-    "drain",
     "stream",
     "app",
     "middleware",

@@ -23,7 +23,16 @@ from ..sse import HEARTBEAT
 from .generation import Generation
 from .ticker import Ticker
 
-__all__ = ["Delivery", "Receive", "Scope", "Send", "StreamDelivery", "WholeDelivery", "conclude"]
+__all__ = [
+    "Delivery",
+    "Receive",
+    "Scope",
+    "Send",
+    "StreamDelivery",
+    "WholeDelivery",
+    "conclude",
+    "json_headers",
+]
 
 logger = logging.getLogger("asgi_llmstream")
 
@@ -122,11 +131,7 @@ class Delivery:
         await self._send({"type": "http.response.start", "status": status, "headers": [*headers]})
 
     async def _send_whole(self, status: int, body: bytes, headers: Headers = ()) -> None:
-        own = [
-            (b"content-type", b"application/json"),
-            (b"content-length", str(len(body)).encode("ascii")),
-        ]
-        await self._start(status, [*own, *headers])
+        await self._start(status, json_headers(body, headers))
         await self._send({"type": "http.response.body", "body": body, "more_body": False})
 
     async def _send_error(self) -> None:
@@ -204,7 +209,8 @@ class StreamDelivery(Delivery):
         generation = self._generation
         while not (generation.began_to_answer or generation.outcome or self._commit_due):
             await generation.tail.wait()
-        if generation.outcome == "error" and not generation.began_to_answer:
+        broken = generation.outcome not in (None, "finished")
+        if broken and not generation.began_to_answer:
             await self._send_error()
             return
         await self._start(self._status, self._headers)
@@ -270,6 +276,15 @@ class StreamDelivery(Delivery):
             options.send_timeout,
         )
         return min((limit for limit in limits if limit is not None), default=math.inf)
+
+
+def json_headers(body: bytes, headers: Headers = ()) -> list[tuple[bytes, bytes]]:
+    """Of a response whose whole body is JSON, and `headers` behind them."""
+    return [
+        (b"content-type", b"application/json"),
+        (b"content-length", str(len(body)).encode("ascii")),
+        *headers,
+    ]
 
 
 async def conclude(generation: Generation) -> None:

@@ -23,10 +23,12 @@ from typing import Any, Literal
 
 from ..backend import Task, spawn, wakeup
 from ..chunks import Error, Raw
+from ..drain import draining, stream_began, stream_ended
 from ..errors import (
     FirstChunkTimeout,
     IdleTimeout,
     LLMStreamError,
+    ShuttingDown,
     TotalTimeout,
     public_error,
 )
@@ -95,6 +97,7 @@ class Generation:
         self._pulling_since: float | None = None
         self._cancels = 0
         self._close_by = math.inf
+        self._drain_by: float | None = None
         self._settling = False
         self.done = False
         self._done = wakeup()
@@ -107,6 +110,7 @@ class Generation:
     def start(self) -> None:
         """Start the producer's task, in a copy of the caller's context."""
         self._began = self._clock.now()
+        stream_began()
         self._emit(self._lifecycle.start())
         self._task = spawn(self._run)
         self._ticker = Ticker.current(self._clock)
@@ -114,7 +118,7 @@ class Generation:
 
     def stop(
         self,
-        outcome: Literal["error", "disconnected", "stalled", "cancelled"],
+        outcome: Literal["error", "disconnected", "stalled", "cancelled", "shutdown"],
         cause: BaseException | None = None,
     ) -> None:
         """End the run from outside, because nobody can or will read on. Returns at once."""
@@ -236,6 +240,8 @@ class Generation:
     # Deadlines: called by the ticker.
 
     def tick(self, now: float) -> float:
+        if self.outcome is None and draining():
+            self._drain(now)
         if self.outcome is None and (timeout := self._expired(now)) is not None:
             self.error = self.cause = timeout
             logger.warning("%s", timeout)
@@ -244,6 +250,14 @@ class Generation:
         if now >= self._close_by:
             self._close_is_late()
         return min(now + self._patience, self._next_deadline())
+
+    def _drain(self, now: float) -> None:
+        grace = self._options.shutdown_grace
+        if self._drain_by is None:
+            self._drain_by = math.inf if grace is None else now + grace
+        if now >= self._drain_by:
+            self.error = ShuttingDown()
+            self.stop("shutdown")
 
     def _expired(self, now: float) -> LLMStreamError | None:
         return next((error() for due, error in self._deadlines() if due <= now), None)
@@ -260,7 +274,8 @@ class Generation:
     def _next_deadline(self) -> float:
         if self.outcome is not None:
             return self._close_by
-        return self._deadlines()[0][0]
+        deadline = self._deadlines()[0][0]
+        return deadline if self._drain_by is None else min(deadline, self._drain_by)
 
     @property
     def _patience(self) -> float:
@@ -312,6 +327,7 @@ class Generation:
             if self._ticker is not None:
                 self._ticker.remove(self)
             self.done = True
+            stream_ended()
             self._done.set()
 
     async def _call_on_finish(self) -> None:

@@ -19,8 +19,12 @@ import anyio
 
 from ..backend import loop_key, spawn, wakeup
 from ..clock import Clock
+from ..drain import draining
 
 __all__ = ["Ticked", "Ticker"]
+
+# Seconds until a signal is noticed: its handler only notes it, and wakes no event loop.
+_SIGNAL_LATENCY = 0.1
 
 
 class Ticked(Protocol):
@@ -46,6 +50,7 @@ class Ticker:
         self._active: set[Ticked] = set()
         self._wakeup = wakeup()
         self._running = False
+        self._drained = False
         self._next = math.inf
 
     @staticmethod
@@ -88,7 +93,7 @@ class Ticker:
                 self._look_at_all()
                 self._next = self._heap[0][0] if self._heap else math.inf
                 # The scope is this task's own: no producer ever runs inside it.
-                with anyio.move_on_after(self._clock.delay(self._next)):
+                with anyio.move_on_after(min(self._clock.delay(self._next), _SIGNAL_LATENCY)):
                     await self._wakeup.wait()
         finally:
             stop_listening()
@@ -98,11 +103,14 @@ class Ticker:
 
     def _look_at_all(self) -> None:
         now = self._clock.now()
+        if draining() and not self._drained:
+            self._drained = True
+            for ticked in self._active:
+                self.look(ticked, now)
         due: list[Ticked] = []
         while self._heap and self._heap[0][0] <= now:
-            ticked = heapq.heappop(self._heap)[2]()
-            if ticked is not None:
-                due.append(ticked)
+            if (forgotten_or_due := heapq.heappop(self._heap)[2]()) is not None:
+                due.append(forgotten_or_due)
         for ticked in due:
             if ticked in self._active:
                 self.look(ticked, ticked.tick(now))

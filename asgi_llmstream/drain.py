@@ -1,0 +1,141 @@
+"""Shutdown: streams learn that the process is told to end, and end visibly in time.
+
+ASGI tells an application of the shutdown only after its open requests have ended, which a stream
+would never do, and a mounted one is not told at all. So the first stream of a process chains a
+handler in front of those that stand for SIGTERM and SIGINT: it notes that the signal came, and
+calls what stood there before. Nothing is patched, nothing happens at import, and when the last
+stream has left, the handler that stood before stands again.
+
+What acts are the tickers: each looks here several times a second while streams are open. Outside
+the main thread, where Python allows no handlers, call `drain()`.
+"""
+
+from __future__ import annotations
+
+import signal
+import threading
+from collections.abc import Callable
+from types import FrameType
+from typing import Any
+from weakref import WeakKeyDictionary
+
+from .backend import loop_key
+
+__all__ = ["drain", "draining", "stream_began", "stream_ended"]
+
+_Handler = Callable[[int, FrameType | None], Any] | int | signal.Handlers | None
+
+_SIGNALS = (signal.SIGTERM, signal.SIGINT)
+
+_lock = threading.Lock()
+_drains = 0
+# How many drains there had been when a loop's first stream began: a server that is started anew,
+# in an event loop of its own, does not inherit the end of the last.
+_before: WeakKeyDictionary[Any, int] = WeakKeyDictionary()
+_streams = 0
+_chained: dict[signal.Signals, tuple[_Handler, _Handler]] = {}  # ours, and what stood before
+_deferred: list[tuple[int, _Handler]] = []  # what would end the process, and waits for the streams
+
+
+def drain() -> None:
+    """Have every stream of this process end within its `shutdown_grace`, and refuse new ones.
+
+    From any thread, and from signal handlers. There is no way back: the process is to end. Only
+    event loops whose first stream is yet to come are not concerned.
+    """
+    global _drains
+    _drains += 1
+
+
+def draining() -> bool:
+    """Whether the process is told to end. A producer may look, and come to an end by itself.
+
+    In a thread without an event loop: whether it ever was.
+    """
+    if not _drains:
+        return False
+    try:
+        return _drains > _before.get(loop_key(), _drains)
+    except RuntimeError:
+        return True
+
+
+def stream_began() -> None:
+    """Count a stream, and chain the signal handlers if this thread may."""
+    global _streams
+    with _lock:
+        _streams += 1
+        _before.setdefault(loop_key(), _drains)
+    if threading.current_thread() is threading.main_thread():
+        for sig in _SIGNALS:
+            _chain(sig)
+
+
+def stream_ended() -> None:
+    """The counterpart of `stream_began`; the last one puts the handlers back."""
+    global _streams
+    with _lock:
+        _streams -= 1
+        last = _streams == 0
+    if last and threading.current_thread() is threading.main_thread():
+        if not draining():
+            _unchain()
+        _raise_deferred()
+
+
+def _chain(sig: signal.Signals) -> None:
+    before = signal.getsignal(sig)
+    known = _chained.get(sig)
+    # None stands for a handler that is not Python's and could not be called.
+    if before is None or before is signal.SIG_IGN or (known and before is known[0]):
+        return
+    # A new closure for each: with one function and a remembered `before`, a server that chains
+    # us too would never be reached.
+    handler = _handler(before)
+    try:
+        signal.signal(sig, handler)
+    except ValueError:
+        return  # not the main interpreter
+    _chained[sig] = (handler, before)
+
+
+def _handler(before: _Handler) -> Callable[[int, FrameType | None], None]:
+    def note(signum: int, frame: FrameType | None) -> None:
+        drain()
+        if _ends_at_once(before):
+            _deferred.append((signum, before))
+            if _streams == 0:
+                _raise_deferred()
+        elif callable(before) and not _is_a_loops_own(before):
+            before(signum, frame)
+
+    return note
+
+
+def _ends_at_once(handler: _Handler) -> bool:
+    """Whether it would leave the streams no time: the system's default, Python's for Ctrl-C, and
+    trio's, which both raise KeyboardInterrupt wherever the main thread happens to be."""
+    if handler in (signal.SIG_DFL, signal.default_int_handler):
+        return True
+    return (getattr(handler, "__module__", None) or "").partition(".")[0] == "trio"
+
+
+def _is_a_loops_own(handler: Any) -> bool:
+    """Event loops set a handler that does nothing, and hear of the signal by a descriptor, also
+    when ours stands. Called from a handler, uvloop's may lock up."""
+    module = getattr(handler, "__module__", None) or ""
+    return module.partition(".")[0] in ("asyncio", "uvloop")
+
+
+def _unchain() -> None:
+    for sig, (ours, before) in list(_chained.items()):
+        del _chained[sig]
+        if signal.getsignal(sig) is ours:
+            signal.signal(sig, before)
+
+
+def _raise_deferred() -> None:
+    while _deferred:
+        signum, before = _deferred.pop()
+        signal.signal(signum, before)
+        signal.raise_signal(signum)
