@@ -42,9 +42,16 @@ class Text(Chunk, frozen=True, tag="text"):
 
 
 class Reasoning(Chunk, frozen=True, tag="reasoning"):
-    """A piece of what the model thinks before and between its answers."""
+    """A piece of what the model thinks before and between its answers.
+
+    Attributes:
+        text: empty if there is only a signature.
+        signature: the provider's seal on the reasoning that it ends. Anthropic wants its
+            reasoning back only with it.
+    """
 
     text: str
+    signature: str | None = None
 
 
 class Refusal(Chunk, frozen=True, tag="refusal"):
@@ -61,16 +68,20 @@ class ToolCallDelta(Chunk, frozen=True, tag="tool-call-delta"):
         id: the call's id. Another id at the same index begins another call.
         name: the tool's name, whole, in the call's first delta or a later one.
         arguments: a piece of the arguments' JSON text.
+        hosted: the provider runs this tool itself: nobody is to answer the call, and neither it
+            nor the further pieces at its index are shown.
     """
 
     index: int = 0
     id: str | None = None
     name: str | None = None
     arguments: str = ""
+    hosted: bool = False
 
 
 class ToolCall(Chunk, frozen=True, tag="tool-call"):
-    """A whole tool call; `arguments` is JSON text, or an object that becomes it."""
+    """A whole tool call; `arguments` is JSON text, or an object that becomes it. An empty `id`
+    is replaced by one of ours."""
 
     id: str
     name: str
@@ -127,8 +138,9 @@ class Step(Chunk, frozen=True, tag="step"):
 class Usage(Chunk, frozen=True, tag="usage"):
     """Tokens that the current model call has used so far.
 
-    A later `Usage` in the same model call replaces an earlier one (providers count up);
-    `additive=True` adds to it instead. Model calls in one answer are added up.
+    A later `Usage` in the same model call replaces an earlier one (providers count up), but a
+    count of 0 leaves what was there: some tell the input first and the output last.
+    `additive=True` adds instead. Model calls in one answer are added up.
     """
 
     input_tokens: int = 0
@@ -155,11 +167,12 @@ class Finish(Chunk, frozen=True, tag="finish"):
     agent can call the model again; the last `Finish` is the answer's.
 
     Attributes:
-        reason: in our words.
+        reason: in our words. None, for providers that do not tell the two apart, means
+            "tool_calls" if the model called any and else "stop".
         native: in the provider's own.
     """
 
-    reason: FinishReason = "stop"
+    reason: FinishReason | None = "stop"
     native: str | None = None
 
 

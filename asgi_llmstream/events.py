@@ -94,11 +94,16 @@ class PartDelta(Event, frozen=True, tag="part-delta"):
     text: str
 
 
-class PartEnded(Event, frozen=True, tag="part-ended"):
-    """A part is complete; `text` is all of it."""
+class PartEnded(Event, frozen=True, tag="part-ended", omit_defaults=True):
+    """A part is complete; `text` is all of it.
+
+    Attributes:
+        signature: of reasoning, see `chunks.Reasoning`.
+    """
 
     part: Part
     text: str
+    signature: str | None = None
 
 
 class ItemAdded(Event, frozen=True, tag="item-added"):

@@ -3,7 +3,7 @@
     chunk           closes first        then
     ------------    ----------------    ---------------------------------------------
     Text            parts but text      opens a text part if none is open; grows it
-    Reasoning       parts but its kind  the same
+    Reasoning       parts but its kind  the same; a signature closes it
     Refusal         parts but its kind  the same
     ToolCallDelta   text-like parts     opens the call at its index unless it is open; grows it
     ToolCall        text-like parts     opens, grows and closes a call
@@ -68,10 +68,11 @@ __all__ = ["Lifecycle"]
 class _OpenPart:
     """A part that still grows. `part` is None while a tool call's name is not known."""
 
-    __slots__ = ("call_id", "part", "pieces")
+    __slots__ = ("call_id", "kind", "part", "pieces")
 
     def __init__(self, part: Part | None, call_id: str | None = None) -> None:
         self.part = part
+        self.kind: PartKind = "tool_call" if part is None else part.kind
         self.call_id = call_id
         self.pieces: list[str] = []
 
@@ -96,12 +97,19 @@ class Lifecycle:
         self._step_open = False
         self._step_name: str | None = None
         self._call_over = False
+        self._called = False
         self._text: _OpenPart | None = None
         self._calls: dict[int, _OpenPart] = {}
+        self._hosted: set[int] = set()
         self._unanswered: set[str] = set()
         self._finish: Finish | None = None
         self._used = _UsageSum()
         self.ended = False
+
+    @property
+    def last_finish(self) -> Finish | None:
+        """Why the last model call ended; None while one goes on."""
+        return self._finish
 
     def start(self) -> list[Event]:
         """The run's first event."""
@@ -135,7 +143,7 @@ class Lifecycle:
         reason: FinishReason = "tool_calls" if self._unanswered else "stop"
         native = None
         if finish is not None:
-            reason, native = finish.reason, finish.native
+            reason, native = finish.reason or reason, finish.native
         self.ended = True
         return [*events, RunFinished(self._next(), self._used.total, reason, native)]
 
@@ -166,7 +174,18 @@ class Lifecycle:
         return self._grow("text", chunk.text)
 
     def _feed_reasoning(self, chunk: Reasoning) -> list[Event]:
-        return self._grow("reasoning", chunk.text)
+        if chunk.signature is None:
+            return self._grow("reasoning", chunk.text)
+        _check_strings(chunk.signature)
+        events = self._grow("reasoning", chunk.text)
+        open_part = self._text
+        if open_part is None or open_part.kind != "reasoning":
+            # No text came: some models show none, but want the signature back.
+            events += self._open_text("reasoning")
+            open_part = self._text
+        assert open_part is not None
+        self._text = None
+        return [*events, self._end(open_part, chunk.signature)]
 
     def _feed_refusal(self, chunk: Refusal) -> list[Event]:
         return self._grow("refusal", chunk.text)
@@ -177,25 +196,27 @@ class Lifecycle:
         if not isinstance(text, str):
             raise TypeError(f"the text of a chunk must be a str, not {type(text).__name__}")
         open_part = self._text
-        if open_part is not None:
-            part = open_part.part
-            assert part is not None
-            if part.kind == kind:  # the hot path: one more token
-                open_part.pieces.append(text)
-                self._seq = seq = self._seq + 1
-                return [PartDelta(seq, part, text)]
+        events: list[Event] = []
+        if open_part is None or open_part.kind != kind:
+            events = self._open_text(kind)
+            open_part = self._text
+        assert open_part is not None
+        assert open_part.part is not None
+        open_part.pieces.append(text)
+        self._seq = seq = self._seq + 1
+        events.append(PartDelta(seq, open_part.part, text))
+        return events
+
+    def _open_text(self, kind: PartKind) -> list[Event]:
         self._check_names()
         events = self._close_parts()
         events += self._open_step()
         part = self._new_part(kind)
-        self._text = open_part = _OpenPart(part)
-        events.append(PartStarted(self._next(), part))
-        open_part.pieces.append(text)
-        events.append(PartDelta(self._next(), part, text))
-        return events
+        self._text = _OpenPart(part)
+        return [*events, PartStarted(self._next(), part)]
 
     def _feed_tool_call_delta(self, chunk: ToolCallDelta) -> list[Event]:
-        if not (chunk.id or chunk.name or chunk.arguments):
+        if self._is_hosted(chunk) or not (chunk.id or chunk.name or chunk.arguments):
             return []
         _check_strings(chunk.id, chunk.name, chunk.arguments)
         call = self._calls.get(chunk.index)
@@ -219,6 +240,14 @@ class Lifecycle:
             call.pieces.append(chunk.arguments)
             events.append(PartDelta(self._next(), call.part, chunk.arguments))
         return events
+
+    def _is_hosted(self, chunk: ToolCallDelta) -> bool:
+        """Whether it is a piece of a call that is nobody's to answer."""
+        if chunk.hosted:
+            self._hosted.add(chunk.index)
+        elif chunk.id:
+            self._hosted.discard(chunk.index)
+        return chunk.index in self._hosted
 
     def _feed_tool_call(self, chunk: ToolCall) -> list[Event]:
         arguments = chunk.arguments
@@ -250,6 +279,7 @@ class Lifecycle:
         self._check_names()
         events = self._close_step()
         self._step_name = chunk.name
+        self._hosted.clear()
         self._call_over = True
         self._used.next_call()
         return events
@@ -261,7 +291,9 @@ class Lifecycle:
     def _feed_finish(self, chunk: Finish) -> list[Event]:
         self._check_names()
         events = self._close_parts()
-        self._finish = chunk
+        reason = chunk.reason or ("tool_calls" if self._called else "stop")
+        self._finish = Finish(reason, chunk.native)
+        self._hosted.clear()
         self._call_over = True
         return events
 
@@ -277,7 +309,7 @@ class Lifecycle:
         events: list[Event] = []
         if self._call_over:
             events = self._close_step()
-            self._call_over = False
+            self._call_over = self._called = False
             self._used.next_call()
             self._finish = None
         return [*events, *self._begin_step()]
@@ -310,6 +342,7 @@ class Lifecycle:
     def _start_call(self, call: _OpenPart, name: str) -> list[Event]:
         call.part = part = self._new_part("tool_call", call.call_id, name)
         self._unanswered.add(part.id)
+        self._called = True
         events: list[Event] = [PartStarted(self._next(), part)]
         arguments = "".join(call.pieces)
         if arguments:
@@ -338,9 +371,9 @@ class Lifecycle:
     def _close_call(self, index: int) -> list[Event]:
         return [self._end(self._calls.pop(index))]
 
-    def _end(self, open_part: _OpenPart) -> PartEnded:
+    def _end(self, open_part: _OpenPart, signature: str | None = None) -> PartEnded:
         assert open_part.part is not None
-        return PartEnded(self._next(), open_part.part, "".join(open_part.pieces))
+        return PartEnded(self._next(), open_part.part, "".join(open_part.pieces), signature)
 
     def _give_up(self) -> list[Event]:
         """Close everything; a call without a name was never shown and is dropped."""
@@ -396,14 +429,24 @@ class _UsageSum:
         return self._done + self._current
 
     def report(self, usage: Usage) -> Usage:
-        before = self._current if usage.additive and self._current is not None else Usage()
-        self._current = before + usage if usage.additive else usage
+        before = self._current or Usage()
+        self._current = before + usage if usage.additive else _updated(before, usage)
         total = self.total
         assert total is not None
         return total
 
     def next_call(self) -> None:
         self._done, self._current = self.total, None
+
+
+def _updated(before: Usage, usage: Usage) -> Usage:
+    """The new counts, and the old one wherever none is told."""
+    return Usage(
+        usage.input_tokens or before.input_tokens,
+        usage.output_tokens or before.output_tokens,
+        usage.cached_tokens or before.cached_tokens,
+        usage.reasoning_tokens or before.reasoning_tokens,
+    )
 
 
 _TABLE: dict[type[Chunk], Callable[[Lifecycle, Any], list[Event]]] = {

@@ -6,11 +6,13 @@ and runs a lifecycle of its own over them.
 
 from __future__ import annotations
 
+import json
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import msgspec
 
-from .chunks import Data, File, Finish, FinishReason, Raw, Source, ToolResult, Usage
+from .chunks import Data, File, FinishReason, Raw, Source, ToolResult, Usage
 from .events import (
     Event,
     ItemAdded,
@@ -53,12 +55,18 @@ class MessageToolCall(msgspec.Struct, frozen=True):
 
 
 class MessagePart:
-    """One part of a message: what it is, and its text so far."""
+    """One part of a message: what it is, and its text so far.
 
-    __slots__ = ("_pieces", "part")
+    Attributes:
+        part: what is known of it from the first.
+        signature: of reasoning, see `chunks.Reasoning`.
+    """
+
+    __slots__ = ("_pieces", "part", "signature")
 
     def __init__(self, part: Part) -> None:
         self.part = part
+        self.signature: str | None = None
         self._pieces: list[str] = []
 
     @property
@@ -109,16 +117,21 @@ class Message:
 
         Raises:
             TypeError: if it is nothing that a producer may yield.
+            RuntimeError: after an `Error`, and if the message came whole: from a stream or from
+                `from_dict`.
         """
         if self._lifecycle is None:
+            if self.content:
+                raise RuntimeError("this message came whole: begin a new one, and add to that")
             self._lifecycle = Lifecycle(id=self.id, created=self.created, model=self.model)
             self._lifecycle.start()
         for known in chunks_of(chunk):
             for event in self._lifecycle.feed(known):
                 self.apply(event)
-            if isinstance(known, Finish):
-                # No event says so before the end, which a message of one's own never sees.
-                self.finish_reason, self.native_finish_reason = known.reason, known.native
+        # No event says so before the run's end, which a message of one's own never sees.
+        finish = self._lifecycle.last_finish
+        self.finish_reason = None if finish is None else finish.reason
+        self.native_finish_reason = None if finish is None else finish.native
         return self
 
     def apply(self, event: Event) -> None:
@@ -130,8 +143,8 @@ class Message:
             case PartStarted(part=part):
                 self._growing[part.index] = message_part = MessagePart(part)
                 self.content.append(message_part)
-            case PartEnded(part=part):
-                del self._growing[part.index]
+            case PartEnded(part=part, signature=signature):
+                self._growing.pop(part.index).signature = signature
             case ItemAdded(item=item):
                 if not isinstance(item, Raw):
                     self.content.append(item)
@@ -192,5 +205,208 @@ class Message:
         """The application's own values."""
         return [item for item in self.content if isinstance(item, Data)]
 
+    def to_openai(self) -> list[dict[str, Any]]:
+        """The messages that tell it to OpenAI's chat completions as history.
+
+        Each model call is an assistant's message, followed by the tools' messages that answer
+        its calls; a tool's output that is no text becomes JSON. Reasoning, which the API does
+        not take back, is left out, as are sources, files and data.
+
+        The API wants every tool call answered: add the `ToolResult`s to the message first, or
+        append the tools' messages yourself.
+        """
+        return [message for turn in _turns(self.content) for message in turn.to_openai()]
+
+    def to_anthropic(self) -> list[dict[str, Any]]:
+        """The same for Anthropic's messages: each model call is an assistant's message, and the
+        results of its calls are a user's.
+
+        Reasoning goes back with its signature; without one the API refuses it, and it is left
+        out. Arguments that are no JSON object, as models now and then write them, become
+        `{"invalid_json": "..."}`.
+        """
+        return [message for turn in _turns(self.content) for message in turn.to_anthropic()]
+
+    def to_dict(self) -> dict[str, Any]:
+        """All of it in JSON's types, for a database: its fields by name, and in "content" a dict
+        for each part and item, told apart by "type"."""
+        content = [
+            _stored(part) if isinstance(part, MessagePart) else part for part in self.content
+        ]
+        stored = _Stored(
+            id=self.id,
+            model=self.model,
+            created=self.created,
+            content=content,
+            usage=self.usage,
+            finish_reason=self.finish_reason,
+            native_finish_reason=self.native_finish_reason,
+        )
+        fields: dict[str, Any] = msgspec.to_builtins(stored)
+        return fields
+
+    @classmethod
+    def from_dict(cls, fields: Mapping[str, Any]) -> Message:
+        """The message that `to_dict` made these fields of.
+
+        Raises:
+            ValueError: if they are something else.
+        """
+        stored = msgspec.convert(fields, _Stored)
+        message = cls(id=stored.id, model=stored.model, created=stored.created)
+        message.usage = stored.usage
+        message.finish_reason = stored.finish_reason
+        message.native_finish_reason = stored.native_finish_reason
+        message.content = list(_restored(stored.content))
+        return message
+
     def __repr__(self) -> str:
         return f"Message({self.content!r}, finish_reason={self.finish_reason!r})"
+
+
+class _StoredPart(msgspec.Struct, frozen=True, tag_field="type", tag="part", omit_defaults=True):
+    """A part without the numbers that its place among the others gives it."""
+
+    kind: PartKind
+    text: str
+    id: str
+    step: int
+    name: str = ""
+    signature: str | None = None
+
+
+class _Stored(msgspec.Struct, frozen=True, kw_only=True):
+    id: str
+    model: str
+    created: int
+    content: list[_StoredPart | ToolResult | Source | File | Data]
+    usage: Usage | None = None
+    finish_reason: FinishReason | None = None
+    native_finish_reason: str | None = None
+
+
+def _stored(of: MessagePart) -> _StoredPart:
+    part = of.part
+    return _StoredPart(part.kind, of.text, part.id, part.step, part.name, of.signature)
+
+
+def _restored(content: list[_StoredPart | ToolResult | Source | File | Data]) -> Iterator[Content]:
+    kinds: list[PartKind] = []
+    for item in content:
+        if not isinstance(item, _StoredPart):
+            yield item
+            continue
+        ordinal = kinds.count(item.kind)
+        part = MessagePart(
+            Part(len(kinds), item.kind, ordinal, item.step, item.id, item.name),
+        )
+        part.signature = item.signature
+        part._pieces = [item.text] if item.text else []
+        kinds.append(item.kind)
+        yield part
+
+
+class _Turn:
+    """One model call and the results of its tool calls, which providers want to follow it."""
+
+    def __init__(self, step: int) -> None:
+        self.step = step
+        self.parts: list[MessagePart] = []
+        self.results: dict[str, ToolResult] = {}
+
+    def text_of(self, kind: PartKind) -> str:
+        return _sendable("".join(part.text for part in self.parts if part.kind == kind))
+
+    def to_openai(self) -> Iterator[dict[str, Any]]:
+        said: dict[str, Any] = {"role": "assistant", "content": self.text_of("text") or None}
+        if refusal := self.text_of("refusal"):
+            said["refusal"] = refusal
+        calls = [
+            {
+                "id": part.part.id,
+                "type": "function",
+                "function": {"name": part.part.name, "arguments": _sendable(part.text) or "{}"},
+            }
+            for part in self.parts
+            if part.kind == "tool_call"
+        ]
+        if calls:
+            said["tool_calls"] = calls
+        if said["content"] or refusal or calls:
+            yield said
+        for result in self.results.values():
+            yield {"role": "tool", "tool_call_id": result.id, "content": _output(result)}
+
+    def to_anthropic(self) -> Iterator[dict[str, Any]]:
+        if blocks := [block for part in self.parts for block in _blocks(part)]:
+            yield {"role": "assistant", "content": blocks}
+        if self.results:
+            results = map(_result_block, self.results.values())
+            yield {"role": "user", "content": list(results)}
+
+
+def _turns(content: list[Content]) -> list[_Turn]:
+    turns: list[_Turn] = []
+    for item in content:
+        if isinstance(item, MessagePart):
+            # What a model says after a result is another call's, also if no boundary tells.
+            if not turns or turns[-1].results or turns[-1].step != item.part.step:
+                turns.append(_Turn(item.part.step))
+            turns[-1].parts.append(item)
+        elif isinstance(item, ToolResult):
+            _turn_of(item, turns).results[item.id] = item
+    return turns
+
+
+def _turn_of(result: ToolResult, turns: list[_Turn]) -> _Turn:
+    """The turn that made the call; the last one if none did."""
+    for turn in reversed(turns):
+        if any(part.kind == "tool_call" and part.part.id == result.id for part in turn.parts):
+            return turn
+    if not turns:
+        turns.append(_Turn(0))
+    return turns[-1]
+
+
+def _blocks(part: MessagePart) -> Iterator[dict[str, Any]]:
+    """A part as one of Anthropic's content blocks, if it can be one."""
+    text = _sendable(part.text)
+    match part.kind:
+        case "reasoning":
+            if part.signature:
+                yield {"type": "thinking", "thinking": text, "signature": part.signature}
+        case "tool_call":
+            call = MessageToolCall(part.part.id, part.part.name, text)
+            yield {"type": "tool_use", "id": call.id, "name": call.name, "input": _input(call)}
+        case _:
+            if text.strip():  # the API refuses a text block that is blank
+                yield {"type": "text", "text": text}
+
+
+def _input(call: MessageToolCall) -> dict[str, Any]:
+    try:
+        parsed = call.parse()
+    except ValueError:
+        parsed = None
+    return parsed if isinstance(parsed, dict) else {"invalid_json": call.arguments}
+
+
+def _result_block(result: ToolResult) -> dict[str, Any]:
+    block = {"type": "tool_result", "tool_use_id": result.id, "content": _output(result)}
+    return {**block, "is_error": True} if result.error else block
+
+
+def _output(result: ToolResult) -> str:
+    output = result.output
+    if not isinstance(output, str):
+        output = json.dumps(output, ensure_ascii=False, separators=(",", ":"))
+    return _sendable(output)
+
+
+def _sendable(text: str) -> str:
+    """`text` without the halves of an emoji that a model's output was cut in: UTF-8 has none."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
+    return text

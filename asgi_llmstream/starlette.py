@@ -9,10 +9,11 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from .formats.base import Format
+from .http import Headers
 from .iterables import Producer
 from .options import StreamOptions
 from .runtime.generation import OnFinish
-from .stream import DEFAULT_FORMAT, DEFAULT_OPTIONS, Headers, LLMStream
+from .stream import DEFAULT_FORMAT, DEFAULT_OPTIONS, LLMStream
 
 __all__ = ["LLMStreamResponse"]
 

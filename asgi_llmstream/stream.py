@@ -2,26 +2,22 @@
 
 from __future__ import annotations
 
-import re
 import secrets
-from collections.abc import AsyncGenerator, Iterable, Mapping
+from collections.abc import AsyncGenerator
 
 from .drain import draining
 from .errors import ShuttingDown
 from .formats.base import Format
 from .formats.openai_chat import OpenAIChat
+from .http import Headers, Receive, Scope, Send, merge_headers, send_empty, send_json
 from .iterables import Producer, discard
 from .message import Message
 from .options import StreamOptions
 from .runtime.delivery import (
     Delivery,
-    Receive,
-    Scope,
-    Send,
     StreamDelivery,
     WholeDelivery,
     conclude,
-    json_headers,
 )
 from .runtime.encoding import encoded
 from .runtime.generation import Generation, OnFinish
@@ -37,9 +33,6 @@ _EVENT_STREAM_HEADERS = (
     (b"cache-control", b"no-cache"),
     (b"x-accel-buffering", b"no"),
 )
-
-Headers = Mapping[str, str] | Iterable[tuple[str, str]]
-RawHeaders = Iterable[tuple[bytes, bytes]]
 
 
 class LLMStream:
@@ -90,6 +83,10 @@ class LLMStream:
         Raises:
             RuntimeError: if the producer was used up by an earlier request.
         """
+        if scope.get("method") == "HEAD":
+            # Frameworks send HEAD to GET's routes; it wants to know the headers, not the answer.
+            await send_empty(send, self._status, self.headers)
+            return
         producer = self._producer
         if producer is None:
             raise RuntimeError(
@@ -162,13 +159,6 @@ async def collect(
     return generation.message
 
 
-async def send_json(send: Send, status: int, body: bytes, headers: RawHeaders = ()) -> None:
-    """A response that is no stream."""
-    start = {"type": "http.response.start", "status": status}
-    await send({**start, "headers": json_headers(body, headers)})
-    await send({"type": "http.response.body", "body": body})
-
-
 def make_generation(
     producer: Producer,
     format: Format,
@@ -184,32 +174,3 @@ def make_generation(
         carries_raw=format.carries_raw,
         on_finish=on_finish,
     )
-
-
-def merge_headers(own: Iterable[tuple[bytes, bytes]], users: Headers) -> list[tuple[bytes, bytes]]:
-    """Our headers and the user's, who wins.
-
-    Raises:
-        ValueError: if a name is no token or a value has a character that would end the header
-            (RFC 9110 section 5.5).
-    """
-    pairs = users.items() if isinstance(users, Mapping) else users
-    given = [(_header_name(name), _header_value(name, value)) for name, value in pairs]
-    names = {name for name, _ in given}
-    return [*((name, value) for name, value in own if name not in names), *given]
-
-
-def _header_name(name: str) -> bytes:
-    if not re.fullmatch(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+", name):
-        raise ValueError(f"not a header name: {name!r}")
-    return name.lower().encode("ascii")
-
-
-def _header_value(name: str, value: str) -> bytes:
-    try:
-        encoded = value.encode("latin-1")
-    except UnicodeEncodeError:
-        raise ValueError(f"the header {name} cannot hold {value!r}: latin-1 only") from None
-    if any(c in value for c in "\r\n\0"):
-        raise ValueError(f"the header {name} must not contain CR, LF or NUL: {value!r}")
-    return encoded

@@ -34,6 +34,7 @@ ORDER = [
     "options",
     "result",  # not in DESIGN: what `on_finish` is told; it holds a `message`
     "store",
+    "http",  # not in DESIGN: paths, bodies and short responses, shared by all that is ASGI
     "backend",  # a room of its own, not part of `runtime`: threads and callbacks need it too
     "drain",  # above `runtime`, whose tickers look at it
     "threads",
@@ -42,9 +43,9 @@ ORDER = [
     "runtime",
     "callbacks",
     "stores",
+    "middleware",  # above `stream`, which stands aside for nothing but is told its options
     "stream",
     "app",
-    "middleware",
     "starlette",
     "fastapi",
     "litestar",
@@ -57,7 +58,7 @@ ORDER = [
 IMPURE = {"asyncio", "anyio", "trio", "time", "socket", "threading"}
 # The one place that asks the system for the time; everybody else has a clock passed in.
 IMPURE_BY_PURPOSE = {("clock", "time")}
-PURE_ROOMS = ORDER[: ORDER.index("backend")]
+PURE_ROOMS = ORDER[: ORDER.index("http")]
 
 Module = tuple[str, ...]
 """A module's path below the package: ("sources", "openai"); () is the package itself."""

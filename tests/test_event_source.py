@@ -42,7 +42,7 @@ class Site:
         self._chat = ChatApp(
             self._answer,
             options=StreamOptions(commit_after=0.02, heartbeat_interval=0.02),
-            events=Events(retry=10),
+            formats=[Events(retry=10)],
         )
 
     async def _answer(self, request: ChatRequest) -> AsyncIterator[str]:

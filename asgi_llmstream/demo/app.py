@@ -6,9 +6,9 @@ from importlib.resources import files
 
 import anyio
 
-from ..app import Answer, ChatApp, route_path
+from ..app import Answer, ChatApp
+from ..http import Receive, Scope, Send, route_path
 from ..options import StreamOptions
-from ..runtime.delivery import Receive, Scope, Send
 
 __all__ = ["Demo"]
 

@@ -1,7 +1,33 @@
 """Wire formats: one module a protocol. Synchronous and deterministic, no I/O."""
 
-from .base import Encoder, Format
+from .ag_ui import AGUI
+from .anthropic_messages import AnthropicMessages
+from .base import Encoder, Format, RequestFormat, WholeFormat
 from .events import Events
 from .openai_chat import OpenAIChat
+from .openai_responses import OpenAIResponses
+from .ui_messages import UIMessages
 
-__all__ = ["Encoder", "Events", "Format", "OpenAIChat"]
+__all__ = [
+    "AGUI",
+    "DEFAULT_FORMATS",
+    "AnthropicMessages",
+    "Encoder",
+    "Events",
+    "Format",
+    "OpenAIChat",
+    "OpenAIResponses",
+    "RequestFormat",
+    "UIMessages",
+    "WholeFormat",
+]
+
+DEFAULT_FORMATS: tuple[RequestFormat, ...] = (
+    OpenAIChat(),
+    OpenAIResponses(),
+    AnthropicMessages(),
+    UIMessages(),
+    AGUI(),
+    Events(),
+)
+"""Every protocol that `ChatApp` speaks."""

@@ -2,17 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, ClassVar, Protocol
+from collections.abc import Callable, Iterator
+from typing import Any, ClassVar, Literal, Protocol
 
 import msgspec
 
 from ..errors import LLMStreamError
-from ..events import Event, RunStarted
-from ..message import Message
+from ..events import Event, ItemAdded, PartDelta, PartEnded, PartStarted, RunFinished, RunStarted
+from ..message import Message, MessagePart
 from ..request import ChatRequest
 
-__all__ = ["Encoder", "Format", "WholeFormat", "data", "dumps", "quote"]
+__all__ = [
+    "Encoder",
+    "Format",
+    "RequestFormat",
+    "WholeFormat",
+    "data",
+    "dumps",
+    "named",
+    "quote",
+    "replay",
+]
 
 Encoder = Callable[[Event], bytes]
 """Turns the events of one stream, in order, into bytes; empty where the format has no word."""
@@ -36,18 +46,30 @@ class Format(Protocol):
         """The JSON body of an HTTP error, before a stream has begun."""
 
 
-class WholeFormat(Format, Protocol):
-    """A format that has requests of its own and non-streaming answers."""
+class RequestFormat(Format, Protocol):
+    """A format that has requests of its own, so that `ChatApp` can serve it.
 
-    def decode(self, body: bytes) -> ChatRequest:
-        """The request in `body`.
+    Attributes:
+        route: where, below the app's mount, as "/chat/completions".
+        method: "POST"; or "GET", whose requests are query strings.
+    """
+
+    route: ClassVar[str]
+    method: ClassVar[Literal["GET", "POST"]]
+
+    def decode(self, body: bytes, /) -> ChatRequest:
+        """The request in a body, or for GET in a query string.
 
         Raises:
             BadRequest: if it is not one; names the field at fault.
         """
 
-    def for_request(self, request: ChatRequest) -> Format:
+    def for_request(self, request: ChatRequest) -> RequestFormat:
         """This format, set up as the request wants it."""
+
+
+class WholeFormat(RequestFormat, Protocol):
+    """A format that also has answers in one piece, for requests that want no stream."""
 
     def whole_body(self, started: RunStarted, message: Message) -> bytes:
         """The JSON body of a finished answer."""
@@ -88,6 +110,27 @@ def quote(text: str) -> bytes:
 def data(payload: bytes) -> bytes:
     """One event of only data, as most formats have it."""
     return b"data: " + payload + b"\n\n"
+
+
+def named(name: str, fields: dict[str, Any]) -> bytes:
+    """One event whose name stands in `event:` and, as its type, in its data."""
+    return b"event: %b\ndata: %b\n\n" % (name.encode("ascii"), dumps({"type": name, **fields}))
+
+
+def replay(started: RunStarted, message: Message) -> Iterator[Event]:
+    """The events of a finished answer, each part in one piece: what is written of these, whole,
+    cannot disagree with what is streamed. Their sequence numbers and steps are left out."""
+    yield started
+    for item in message.content:
+        if not isinstance(item, MessagePart):
+            yield ItemAdded(0, item)
+            continue
+        yield PartStarted(0, item.part)
+        if item.text:
+            yield PartDelta(0, item.part, item.text)
+        yield PartEnded(0, item.part, item.text, item.signature)
+    reason = message.finish_reason or "stop"
+    yield RunFinished(0, message.usage, reason, message.native_finish_reason)
 
 
 def _without_surrogates(value: Any) -> Any:

@@ -6,14 +6,16 @@ which `EventSource` uses for its own connection errors.
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
+from urllib.parse import parse_qs
 
 import msgspec
 from msgspec import Struct
 
 from ..chunks import Raw
-from ..errors import LLMStreamError
+from ..errors import BadRequest, LLMStreamError
 from ..events import Event, ItemAdded, PartDelta, RunStarted
+from ..request import ChatMessage, ChatRequest
 from .base import Encoder, dumps, quote
 
 __all__ = ["Events"]
@@ -30,6 +32,8 @@ class Events(Struct, frozen=True, kw_only=True):
 
     headers: ClassVar[tuple[tuple[bytes, bytes], ...]] = ()
     carries_raw: ClassVar[bool] = True
+    route: ClassVar[str] = "/events"
+    method: ClassVar[Literal["GET", "POST"]] = "GET"
 
     def __post_init__(self) -> None:
         if self.retry is not None and self.retry < 0:
@@ -37,6 +41,25 @@ class Events(Struct, frozen=True, kw_only=True):
 
     def encoder(self) -> Encoder:
         return _Encoder(self).encode
+
+    def decode(self, query: bytes, /) -> ChatRequest:
+        """The `prompt` of a query string, and its `model`, if it names one.
+
+        Raises:
+            BadRequest: without a prompt.
+        """
+        given = parse_qs(query.decode("latin-1"))
+        prompt = given.get("prompt", [""])[0]
+        if not prompt:
+            raise BadRequest("The query needs a prompt.", param="prompt", code="missing_field")
+        return ChatRequest(
+            messages=[ChatMessage(role="user", content=prompt)],
+            model=given.get("model", [""])[0],
+            stream=True,
+        )
+
+    def for_request(self, request: ChatRequest) -> Events:
+        return self
 
     def error_body(self, error: LLMStreamError) -> bytes:
         fields: dict[str, Any] = {

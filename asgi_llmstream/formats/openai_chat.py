@@ -7,8 +7,7 @@ Not carried, because the protocol has no word for it: tool results, sources, fil
 
 from __future__ import annotations
 
-import re
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import msgspec
 from msgspec import Struct
@@ -28,6 +27,7 @@ from ..events import (
 from ..message import Message
 from ..request import ChatMessage, ChatRequest
 from .base import Encoder, data, dumps, quote
+from .requests import bad_field, convert, decode_json, given
 
 __all__ = ["OpenAIChat", "request_schema"]
 
@@ -52,6 +52,8 @@ class OpenAIChat(Struct, frozen=True, kw_only=True):
 
     headers: ClassVar[tuple[tuple[bytes, bytes], ...]] = ()
     carries_raw: ClassVar[bool] = False
+    route: ClassVar[str] = "/chat/completions"
+    method: ClassVar[Literal["GET", "POST"]] = "POST"
 
     def encoder(self) -> Encoder:
         return _Encoder(self).encode
@@ -231,8 +233,18 @@ class _Body(Struct):
     temperature: float | None = None
     top_p: float | None = None
     tools: list[dict[str, Any]] | None = None
+    tool_choice: str | dict[str, Any] | None = None
 
 
+_SETTINGS = (
+    "temperature",
+    "top_p",
+    "stop",
+    "seed",
+    "frequency_penalty",
+    "presence_penalty",
+    "parallel_tool_calls",
+)
 _ROLES = ("system", "developer", "user", "assistant", "tool", "function")
 
 
@@ -267,70 +279,48 @@ def decode_request(body: bytes) -> ChatRequest:
         BadRequest: if it is not JSON, a field is missing or of the wrong type, or asks for what
             this server does not do; `param` names the field.
     """
-    raw = _decode_json(body)
-    try:
-        parsed = msgspec.convert(raw, _Body)
-    except msgspec.ValidationError as error:
-        raise _bad_field(str(error)) from None
+    raw = decode_json(body)
+    parsed = convert(raw, _Body)
     _check(parsed)
     return ChatRequest(
-        messages=[_message(message) for message in parsed.messages],
+        messages=list(map(_message, parsed.messages, raw["messages"])),
         model=parsed.model or "",
         stream=bool(parsed.stream),
         include_usage=bool(parsed.stream_options and parsed.stream_options.include_usage),
+        tools=parsed.tools or [],
+        tool_choice=parsed.tool_choice,
+        settings=_settings(raw),
         body=raw,
     )
 
 
-def _decode_json(body: bytes) -> dict[str, Any]:
-    try:
-        raw = msgspec.json.decode(body)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise BadRequest(f"The body is not valid JSON: {error}.", code="invalid_json") from None
-    except RecursionError:
-        raise BadRequest("The body is nested too deeply.", code="invalid_json") from None
-    if not isinstance(raw, dict):
-        raise BadRequest("The body must be a JSON object.", code="invalid_json")
-    return raw
-
-
-_PATH = re.compile(r"^(?P<what>.*?)(?: - at `\$\.?(?P<path>.*)`)?$", re.DOTALL)
-_MISSING = re.compile(r"required field `(?P<name>\w+)`")
-
-
-def _bad_field(text: str) -> BadRequest:
-    """msgspec says what is wrong and where in one sentence; the client gets the two apart."""
-    found = _PATH.match(text)
-    what, path = (found["what"], found["path"] or "") if found else (text, "")
-    if missing := _MISSING.search(what):
-        path = f"{path}.{missing['name']}".lstrip(".")
-        return BadRequest(f"{path} is required.", param=path, code="missing_field")
-    return BadRequest(f"{path} is not valid: {what}.", param=path, code="invalid_field")
-
-
 def _check(body: _Body) -> None:
     if not body.messages:
-        raise BadRequest("messages must not be empty.", param="messages", code="invalid_field")
+        raise bad_field("messages", "must not be empty")
     for i, message in enumerate(body.messages):
         if message.role not in _ROLES:
-            raise BadRequest(
-                f"messages[{i}].role must be one of {', '.join(_ROLES)}.",
-                param=f"messages[{i}].role",
-                code="invalid_field",
-            )
+            raise bad_field(f"messages[{i}].role", f"must be one of {', '.join(_ROLES)}")
     if body.n is not None and body.n != 1:
-        raise BadRequest("n must be 1: one answer per request.", param="n", code="invalid_field")
+        raise bad_field("n", "must be 1: one answer per request")
     if body.stream_options is not None and not body.stream:
         raise BadRequest(
             "stream_options goes with stream: true.", param="stream_options", code="invalid_field"
         )
 
 
-def _message(message: _Message) -> ChatMessage:
+def _message(message: _Message, raw: dict[str, Any]) -> ChatMessage:
     return ChatMessage(
         role=message.role,
         content=message.content,
         tool_calls=message.tool_calls or [],
         tool_call_id=message.tool_call_id,
         name=message.name,
+        extra={key: value for key, value in raw.items() if key not in _Message.__struct_fields__},
     )
+
+
+def _settings(raw: dict[str, Any]) -> dict[str, Any]:
+    settings = given(raw, _SETTINGS)
+    if limit := raw.get("max_completion_tokens") or raw.get("max_tokens"):
+        settings["max_tokens"] = limit
+    return settings

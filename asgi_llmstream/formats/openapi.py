@@ -20,7 +20,9 @@ from ..errors import (
     UpstreamError,
     UpstreamTimeout,
 )
-from .openai_chat import request_schema
+from .base import RequestFormat
+from .events import Events
+from .openai_chat import OpenAIChat, request_schema
 
 __all__ = ["Route", "routes"]
 
@@ -44,20 +46,26 @@ class Route(NamedTuple):
     operation: Operation
 
 
-def routes() -> list[Route]:
-    """All that `ChatApp` answers."""
+def routes(formats: Iterable[RequestFormat]) -> list[Route]:
+    """All that a `ChatApp` with these formats answers."""
     return [
-        Route("POST", "/chat/completions", "chat_completions", _chat_completions()),
-        Route("GET", "/events", "events", _events()),
+        *(Route(f.method, f.route, f.route[1:].replace("/", "_"), _answer(f)) for f in formats),
         Route("GET", "/models", "models", _models()),
         Route("GET", "/models/{id}", "model", _model()),
     ]
+
+
+def _answer(format: RequestFormat) -> Operation:
+    if isinstance(format, OpenAIChat):
+        return _chat_completions()
+    return _events() if isinstance(format, Events) else _any_stream(format)
 
 
 _STRING = {"type": "string"}
 # OpenAPI 3.1 has no word for a stream's events.
 _EVENT_STREAM = {"text/event-stream": {"schema": _STRING}}
 _INTEGER = {"type": "integer"}
+_ANYTHING = {"type": "object"}
 _RETRY_AFTER = {
     "Retry-After": {"description": "When a retry makes sense.", "schema": {"type": "string"}}
 }
@@ -135,9 +143,27 @@ def _chat_completions() -> Operation:
     }
 
 
+def _any_stream(format: RequestFormat) -> Operation:
+    """Of a protocol whose vendor documents it better than we could here."""
+    name = type(format).__name__
+    content: dict[str, Any] = {**_EVENT_STREAM}
+    if hasattr(format, "whole_body"):
+        content["application/json"] = {"schema": _ANYTHING}
+    before = (BadRequest, NotFound, PayloadTooLarge, UnsupportedMediaType)
+    return {
+        "summary": f"Create an answer ({name})",
+        "requestBody": {
+            "required": True,
+            "content": {"application/json": {"schema": _ANYTHING}},
+        },
+        "responses": {
+            "200": {"description": f"The answer, as {name} has it.", "content": content},
+            **_errors((*before, *_ANSWER_ERRORS), _ANYTHING),
+        },
+    }
+
+
 def _events() -> Operation:
-    # What fails before the producer is asked has OpenAI's shape, what the producer does its own.
-    either = {"anyOf": [_EVENTS_ERROR, _OPENAI_ERROR]}
     return {
         "summary": "Stream an answer to an EventSource",
         "description": "Plain typed events: see `EventSource` in WHATWG HTML section 9.2.",
@@ -148,7 +174,7 @@ def _events() -> Operation:
         "responses": {
             "200": {"description": "The answer, as events.", "content": _EVENT_STREAM},
             "204": {"description": "The EventSource reconnected, which would ask a second time."},
-            **_errors((BadRequest, NotFound, *_ANSWER_ERRORS), either),
+            **_errors((BadRequest, NotFound, *_ANSWER_ERRORS), _EVENTS_ERROR),
         },
     }
 

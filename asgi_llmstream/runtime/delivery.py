@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Awaitable, Callable, Iterable, MutableMapping
-from typing import Any, Literal
+from collections.abc import Awaitable, MutableMapping
+from typing import Any, Literal, Protocol
 
 import anyio
 import anyio.lowlevel
@@ -18,38 +18,62 @@ from ..backend import spawn
 from ..errors import LLMStreamError, ShuttingDown
 from ..events import Terminal
 from ..formats.base import Format, WholeFormat
+from ..http import RawHeaders, Receive, Send, json_headers
 from ..options import StreamOptions
+from ..result import Outcome
 from ..sse import HEARTBEAT
-from .generation import Generation
+from .generation import Generation, Stopped
+from .tail import Tail
 from .ticker import Ticker
 
 __all__ = [
     "Delivery",
-    "Receive",
-    "Scope",
-    "Send",
+    "Run",
     "StreamDelivery",
     "WholeDelivery",
     "conclude",
-    "json_headers",
 ]
 
 logger = logging.getLogger("asgi_llmstream")
 
-Scope = MutableMapping[str, Any]
-Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
-Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
-Headers = Iterable[tuple[bytes, bytes]]
 
 # How long the last words to a client may take when the server cancels the request.
 _LAST_WORDS = 1.0
+
+
+class Run(Protocol):
+    """What a delivery delivers: a `Generation`, or an application that streams by itself.
+
+    Attributes:
+        tail: its events.
+        outcome: how it ended; None while it goes on.
+        error: what the client may read of its failure.
+        began_to_answer: whether the headers need wait no longer.
+        disconnected: set by the delivery, when the client has left.
+    """
+
+    tail: Tail
+    error: LLMStreamError | None
+    disconnected: bool
+
+    @property
+    def outcome(self) -> Outcome | None: ...
+
+    @property
+    def began_to_answer(self) -> bool: ...
+
+    def stop(self, outcome: Stopped, cause: BaseException | None = None) -> None:
+        """End it from outside; returns at once."""
+
+    async def wait(self) -> None:
+        """Wait until it is over, and everybody was told."""
 
 
 class Delivery:
     """One response, from its headers to its end.
 
     Args:
-        generation: what is delivered.
+        run: what is delivered.
         format: how.
         options: intervals, deadlines and policies.
         send: the server's; nobody else may call it.
@@ -59,15 +83,15 @@ class Delivery:
 
     def __init__(
         self,
-        generation: Generation,
+        run: Run,
         format: Format,
         options: StreamOptions,
         send: Send,
         *,
         status: int = 200,
-        headers: Headers = (),
+        headers: RawHeaders = (),
     ) -> None:
-        self._generation = generation
+        self._run = run
         self._format = format
         self._options = options
         self._raw_send = send
@@ -88,7 +112,7 @@ class Delivery:
         Returns without a final body message when the client has left, which on every server
         closes the connection.
         """
-        generation = self._generation
+        run = self._run
         self._ticker.add(self, self._began + self._patience)
         watcher = spawn(lambda: self._watch(receive))
         try:
@@ -96,18 +120,18 @@ class Delivery:
                 await self._deliver()
                 self._over = True
         except anyio.get_cancelled_exc_class():
-            generation.stop("cancelled")
+            run.stop("cancelled")
             await self._say_last_words()
             raise
         except BaseException as error:
-            generation.stop("error", error)
+            run.stop("error", error)
             raise
         finally:
             self._over = True
             watcher.cancel()
             self._ticker.remove(self)
-            generation.tail.leave()
-            await conclude(generation)
+            run.tail.leave()
+            await conclude(run)
 
     async def _deliver(self) -> None:
         raise NotImplementedError
@@ -126,17 +150,17 @@ class Delivery:
         self._sent_at = self._clock.now()
         self._sending_since = None
 
-    async def _start(self, status: int, headers: Headers) -> None:
+    async def _start(self, status: int, headers: RawHeaders) -> None:
         self._committed = True
         await self._send({"type": "http.response.start", "status": status, "headers": [*headers]})
 
-    async def _send_whole(self, status: int, body: bytes, headers: Headers = ()) -> None:
+    async def _send_whole(self, status: int, body: bytes, headers: RawHeaders = ()) -> None:
         await self._start(status, json_headers(body, headers))
         await self._send({"type": "http.response.body", "body": body, "more_body": False})
 
     async def _send_error(self) -> None:
         """The failure before the first chunk, as a real HTTP status."""
-        error: LLMStreamError = self._generation.error or ShuttingDown()
+        error: LLMStreamError = self._run.error or ShuttingDown()
         await self._send_whole(error.status, self._format.error_body(error), error.headers)
 
     def _client_left(self, how: Literal["disconnected", "stalled"]) -> None:
@@ -144,9 +168,9 @@ class Delivery:
             return
         self._over = True
         if self._options.on_disconnect == "cancel":
-            self._generation.stop(how)
-        self._generation.disconnected = True
-        self._generation.tail.leave()
+            self._run.stop(how)
+        self._run.disconnected = True
+        self._run.tail.leave()
         self._scope.cancel()
 
     async def _watch(self, receive: Receive) -> None:
@@ -177,17 +201,18 @@ class Delivery:
 class WholeDelivery(Delivery):
     """The answer in one piece, for clients that did not ask for a stream."""
 
+    _run: Generation
     _format: WholeFormat
 
     async def _deliver(self) -> None:
-        generation = self._generation
-        generation.tail.keep_none()
-        while generation.outcome is None:
-            await generation.tail.wait()
-        if generation.outcome != "finished":
+        run = self._run
+        run.tail.keep_none()
+        while run.outcome is None:
+            await run.tail.wait()
+        if run.outcome != "finished":
             await self._send_error()
             return
-        body = self._format.whole_body(generation.started, generation.message)
+        body = self._format.whole_body(run.started, run.message)
         await self._send_whole(self._status, body, self._headers)
 
     async def _say_last_words(self) -> None:
@@ -206,18 +231,18 @@ class StreamDelivery(Delivery):
         self._heartbeat_due = False
 
     async def _deliver(self) -> None:
-        generation = self._generation
-        while not (generation.began_to_answer or generation.outcome or self._commit_due):
-            await generation.tail.wait()
-        broken = generation.outcome not in (None, "finished")
-        if broken and not generation.began_to_answer:
+        run = self._run
+        while not (run.began_to_answer or run.outcome or self._commit_due):
+            await run.tail.wait()
+        broken = run.outcome not in (None, "finished")
+        if broken and not run.began_to_answer:
             await self._send_error()
             return
         await self._start(self._status, self._headers)
         await self._follow()
 
     async def _follow(self) -> None:
-        tail = self._generation.tail
+        tail = self._run.tail
         while True:
             if tail.ready:
                 body, more = self._take_ready()
@@ -225,14 +250,19 @@ class StreamDelivery(Delivery):
                     await self._send_body(body, more)
                 if not more:
                     return
-            elif self._heartbeat_due:
+            elif self._heartbeat_due and self._between_events:
                 await self._send_body(HEARTBEAT)
             else:
                 await tail.wait()
 
+    @property
+    def _between_events(self) -> bool:
+        """Whether a comment may be sent: our encoders write whole events."""
+        return True
+
     def _take_ready(self) -> tuple[bytes, bool]:
         """Everything that is ready, for one `send`, and whether there is more to come."""
-        events = self._generation.tail.take()
+        events = self._run.tail.take()
         encode = self._encode
         # Mostly it is one token.
         body = encode(events[0]) if len(events) == 1 else b"".join(map(encode, events))
@@ -248,7 +278,7 @@ class StreamDelivery(Delivery):
         with anyio.move_on_after(_LAST_WORDS, shield=True):
             if not self._committed:
                 await self._send_error()
-            elif self._generation.tail.ready:
+            elif self._run.tail.ready:
                 await self._send_body(*self._take_ready())
 
     def tick(self, now: float) -> float:
@@ -264,7 +294,7 @@ class StreamDelivery(Delivery):
             self._heartbeat_due = True
         else:
             self._commit_due = True
-        self._generation.tail.wake()
+        self._run.tail.wake()
         return due
 
     @property
@@ -278,21 +308,12 @@ class StreamDelivery(Delivery):
         return min((limit for limit in limits if limit is not None), default=math.inf)
 
 
-def json_headers(body: bytes, headers: Headers = ()) -> list[tuple[bytes, bytes]]:
-    """Of a response whose whole body is JSON, and `headers` behind them."""
-    return [
-        (b"content-type", b"application/json"),
-        (b"content-length", str(len(body)).encode("ascii")),
-        *headers,
-    ]
-
-
-async def conclude(generation: Generation) -> None:
-    """Wait until a generation is over, whatever is done to the waiting task meanwhile."""
+async def conclude(run: Run) -> None:
+    """Wait until a run is over, whatever is done to the waiting task meanwhile."""
     try:
-        await generation.wait()
+        await run.wait()
     except anyio.get_cancelled_exc_class():
-        generation.stop("cancelled")
+        run.stop("cancelled")
         with anyio.CancelScope(shield=True):
-            await generation.wait()
+            await run.wait()
         raise

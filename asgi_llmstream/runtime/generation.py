@@ -42,7 +42,7 @@ from ..sources import chunks_of
 from .tail import Tail
 from .ticker import Ticker
 
-__all__ = ["Generation", "OnFinish"]
+__all__ = ["Generation", "OnFinish", "Stopped"]
 
 logger = logging.getLogger("asgi_llmstream")
 
@@ -51,6 +51,10 @@ _LONGEST_RUN = 256
 
 OnFinish = Callable[[StreamResult], Any]
 """Called once with the result; may be a plain function or an async one."""
+
+
+Stopped = Literal["error", "disconnected", "stalled", "cancelled", "shutdown"]
+"""The outcomes of a run that is ended from outside."""
 
 
 class Generation:
@@ -118,7 +122,7 @@ class Generation:
 
     def stop(
         self,
-        outcome: Literal["error", "disconnected", "stalled", "cancelled", "shutdown"],
+        outcome: Stopped,
         cause: BaseException | None = None,
     ) -> None:
         """End the run from outside, because nobody can or will read on. Returns at once."""

@@ -1,7 +1,8 @@
 """What producers yield, whatever its type → chunks. Duck-typed: no SDK is imported.
 
-`chunks_of` finds a reader for an object's class once and remembers it. A reader is stateless:
-it turns one object into the chunks that it stands for, often one, sometimes none.
+A reader turns one object into the chunks that it stands for, often one, sometimes none. It is
+stateless: how the chunks belong together is the lifecycle's to know. `chunks_of` finds the reader
+for an object's class once and remembers it; dicts are told apart by their keys each time.
 """
 
 from __future__ import annotations
@@ -10,17 +11,20 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 from weakref import WeakKeyDictionary
 
-from ..chunks import Chunk, Raw, Text
+from ..chunks import Chunk, Text
 from ..sse import ServerSentEvent
-from . import openai
+from . import anthropic, google, langchain, openai, pydantic_ai, responses, sse
+from .base import read_error
 
 __all__ = ["chunks_of"]
 
 Reader = Callable[[Any], Iterable[Chunk]]
 
 ACCEPTED = (
-    "str, a chunk of asgi_llmstream.chunks, an OpenAI ChatCompletionChunk (or the dict of one), "
-    "or a ServerSentEvent"
+    "str, bytes, a chunk of asgi_llmstream.chunks, an object or dict that is an OpenAI "
+    "ChatCompletionChunk or Responses event or an Anthropic message event, a LangChain message, "
+    "LangGraph's (message, metadata), an event dict of astream_events, a Pydantic AI event, a "
+    "google-genai GenerateContentResponse, or a ServerSentEvent or dict of its fields"
 )
 
 
@@ -28,7 +32,8 @@ def chunks_of(item: object) -> Iterable[Chunk]:
     """The chunks that one yielded item stands for.
 
     Raises:
-        TypeError: if nothing knows its type; names what is accepted.
+        TypeError: if nothing knows its type, and names what is accepted; if a field that should
+            be text is none.
         ValueError: if a server-sent event could not be framed (see `ServerSentEvent`).
     """
     reader = _READERS.get(type(item))
@@ -37,22 +42,22 @@ def chunks_of(item: object) -> Iterable[Chunk]:
     return reader(item)
 
 
-def _find_reader(item: object) -> Reader:
-    if isinstance(item, str):
-        return _read_str
-    if isinstance(item, Chunk):
-        return _read_chunk
-    if isinstance(item, Mapping):
-        return _read_mapping
-    if isinstance(item, ServerSentEvent) or _is_server_sent_event(item):
-        return _read_server_sent_event
-    if openai.is_chat_chunk(item):
-        return openai.read_chat_chunk
-    raise TypeError(f"cannot stream {type(item).__qualname__}: a producer may yield {ACCEPTED}")
+def _find_reader(item: Any) -> Reader:
+    for kinds, reader in _BY_CLASS:
+        if isinstance(item, kinds):
+            return reader
+    for looks_like_it, reader in _BY_LOOKS:
+        if looks_like_it(item):
+            return reader
+    raise _unknown(type(item).__qualname__)
 
 
 def _read_str(item: str) -> Iterable[Chunk]:
-    return (Text(str(item)),)
+    return (Text(str.__str__(item)),)  # the text itself, also of an enum's member
+
+
+def _read_bytes(item: bytes) -> Iterable[Chunk]:
+    return (Text(item.decode("utf-8", "replace")),)
 
 
 def _read_chunk(item: Chunk) -> Iterable[Chunk]:
@@ -60,49 +65,52 @@ def _read_chunk(item: Chunk) -> Iterable[Chunk]:
 
 
 def _read_mapping(item: Mapping[str, Any]) -> Iterable[Chunk]:
-    # Told apart by shape each time: all of them are dicts.
-    if "choices" in item:
-        return openai.read_chat_mapping(item)
-    if item and item.keys() <= _SSE_FIELDS:
-        return (_raw(**item),)
-    shape = ", ".join(sorted(map(str, item))) or "no keys"
-    raise TypeError(f"cannot stream a dict with {shape}: a producer may yield {ACCEPTED}")
+    fields = item if isinstance(item, dict) else dict(item)
+    for has_this_shape, reader in _BY_SHAPE:
+        if has_this_shape(fields):
+            return reader(fields)
+    shape = ", ".join(sorted(map(str, fields))) or "no keys"
+    raise _unknown(f"a dict with {shape}")
 
 
-def _is_server_sent_event(item: object) -> bool:
-    # sse-starlette's class, and others of the same name and fields.
-    return type(item).__name__ == "ServerSentEvent" and hasattr(item, "data")
+def _read_tuple(item: tuple[Any, ...]) -> Iterable[Chunk]:
+    if langchain.is_pair(item):
+        return langchain.read_pair(item)
+    raise _unknown(type(item).__qualname__)
 
 
-def _read_server_sent_event(item: Any) -> Iterable[Chunk]:
-    if isinstance(item, ServerSentEvent):
-        return (Raw(item.encode()),)
-    return (_raw(**{name: getattr(item, name, None) for name in _SSE_FIELDS}),)
+def _unknown(what: str) -> TypeError:
+    return TypeError(f"cannot stream {what}: a producer may yield {ACCEPTED}")
 
 
-# What sse-starlette's event dicts may hold. A separator of one's own is not kept: LF is the one
-# that every client reads.
-_SSE_FIELDS = frozenset({"data", "event", "id", "retry", "comment", "sep"})
+_BY_CLASS: tuple[tuple[type | tuple[type, ...], Reader], ...] = (
+    (str, _read_str),
+    ((bytes, bytearray), _read_bytes),
+    (Chunk, _read_chunk),
+    (Mapping, _read_mapping),
+    (tuple, _read_tuple),
+    (ServerSentEvent, sse.read_own),
+)
 
+# Tried in this order, with the first object of a class.
+_BY_LOOKS: tuple[tuple[Callable[[Any], bool], Reader], ...] = (
+    (sse.is_event, sse.read_event),
+    (openai.is_chat, openai.read_chat),
+    (langchain.is_message, langchain.read_message),
+    (pydantic_ai.is_event, pydantic_ai.read_event),
+    (google.is_response, google.read_response),
+    (responses.is_event, responses.read_event),
+    (anthropic.is_event, anthropic.read_event),
+    (openai.is_helper_event, openai.read_helper_event),
+)
 
-def _raw(
-    data: Any = None,
-    event: str | None = None,
-    id: Any = None,
-    retry: int | None = None,
-    comment: str | None = None,
-    sep: object = None,
-) -> Raw:
-    lines = "" if comment is None else "".join(f": {c}\n" for c in str(comment).splitlines())
-    if data is None and event is None and id is None and retry is None:
-        return Raw(lines.encode())
-    sse = ServerSentEvent(
-        data="" if data is None else str(data),
-        event=event,
-        id=None if id is None else str(id),
-        retry=retry,
-    )
-    return Raw(lines.encode() + sse.encode())
-
+_BY_SHAPE: tuple[tuple[Callable[[dict[str, Any]], bool], Reader], ...] = (
+    (lambda item: "choices" in item, openai.read_chat),
+    (anthropic.is_event, anthropic.read_event),
+    (responses.is_event, responses.read_event),
+    (lambda item: bool(item.get("error")), read_error),
+    (langchain.is_event, langchain.read_event),
+    (sse.is_fields, sse.read_fields),
+)
 
 _READERS: WeakKeyDictionary[type, Reader] = WeakKeyDictionary()

@@ -1,4 +1,5 @@
-"""OpenAI's chat completion chunks: the SDK's objects and their plain dicts.
+"""OpenAI's chat completions, streamed and whole, and text completions: the SDK's objects, their
+plain dicts, and those of whoever speaks like it (litellm, llama-cpp-python, many servers).
 
 Only choice 0 is read: the others are other answers to the same question, and merging them would
 make nonsense. Both `reasoning_content` and `reasoning` are read, since compatible servers differ.
@@ -6,98 +7,100 @@ make nonsense. Both `reasoning_content` and `reasoning` are read, since compatib
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator
 from typing import Any
 
-from ..chunks import (
-    Chunk,
-    Error,
-    Finish,
-    FinishReason,
-    Reasoning,
-    Refusal,
-    Text,
-    ToolCallDelta,
-    Usage,
-)
+from ..chunks import Chunk, Reasoning, Refusal, Text, ToolCallDelta, Usage
+from .base import arguments, comes_from, finish, get, read_error, string
+from .blocks import read_content, read_sources
 
-__all__ = ["is_chat_chunk", "read_chat_chunk", "read_chat_mapping"]
-
-FINISH_REASONS: dict[str, FinishReason] = {
-    "stop": "stop",
-    "length": "length",
-    "tool_calls": "tool_calls",
-    "function_call": "tool_calls",
-    "content_filter": "content_filter",
-}
+__all__ = ["is_chat", "is_helper_event", "read_chat", "read_helper_event", "read_usage"]
 
 
-def is_chat_chunk(item: object) -> bool:
-    """Whether it looks like `openai.types.chat.ChatCompletionChunk`."""
-    return getattr(item, "object", None) == "chat.completion.chunk" and hasattr(item, "choices")
+def is_chat(item: object) -> bool:
+    """Whether it looks like `openai.types.chat.ChatCompletionChunk` or its whole sibling."""
+    # Not by its `object` field: Azure's first chunk has an empty one.
+    return hasattr(item, "choices")
 
 
-def read_chat_chunk(item: Any) -> Iterable[Chunk]:
-    return _read(item, getattr)
+def is_helper_event(item: object) -> bool:
+    """Whether it comes from `client.chat.completions.stream(...)`."""
+    return comes_from(item, "openai") and isinstance(get(item, "type"), str)
 
 
-def read_chat_mapping(item: Mapping[str, Any]) -> Iterable[Chunk]:
-    if item.get("error"):
-        # Compatible servers send errors in mid-stream as a chunk; its text is not ours to show.
-        return (Error("The model provider could not answer.", "upstream_error", 502),)
-    return _read(item, _get)
+def read_helper_event(item: Any) -> Iterable[Chunk]:
+    # Every chunk comes as it is, and then again in events that derive from it.
+    return read_chat(get(item, "chunk")) if get(item, "type") == "chunk" else ()
 
 
-def _get(item: Any, name: str, default: None) -> Any:
-    return item.get(name, default)
-
-
-def _read(item: Any, get: Any) -> list[Chunk]:
+def read_chat(item: Any) -> Iterable[Chunk]:
+    if get(item, "error"):
+        return read_error(item)  # compatible servers send it in mid-stream, as a chunk
     chunks: list[Chunk] = []
-    for choice in get(item, "choices", None) or ():
-        if not get(choice, "index", None):
-            _read_choice(choice, get, chunks)
-    usage = get(item, "usage", None)
+    for choice in get(item, "choices") or ():
+        if not get(choice, "index"):
+            chunks += _read_choice(choice)
+    usage = get(item, "usage")
     if usage is not None:
-        chunks.append(_read_usage(usage, get))
+        chunks.append(read_usage(usage))
     return chunks
 
 
-def _read_choice(choice: Any, get: Any, chunks: list[Chunk]) -> None:
-    delta = get(choice, "delta", None)
-    if delta is not None:
-        reasoning = get(delta, "reasoning_content", None) or get(delta, "reasoning", None)
-        if isinstance(reasoning, str) and reasoning:
-            chunks.append(Reasoning(reasoning))
-        if text := get(delta, "content", None):
-            chunks.append(Text(text))
-        if refusal := get(delta, "refusal", None):
-            chunks.append(Refusal(refusal))
-        for call in get(delta, "tool_calls", None) or ():
-            function = get(call, "function", None)
-            chunks.append(
-                _tool_call(function, get, get(call, "index", None), get(call, "id", None))
-            )
-        if function := get(delta, "function_call", None):
-            chunks.append(_tool_call(function, get, 0, None))
-    if reason := get(choice, "finish_reason", None):
-        chunks.append(Finish(FINISH_REASONS.get(reason, "other"), reason))
+def _read_choice(choice: Any) -> Iterator[Chunk]:
+    said = get(choice, "delta") or get(choice, "message")
+    if said is not None:
+        yield from _read_said(said)
+    elif text := get(choice, "text"):  # a text completion
+        yield Text(string(text))
+    if reason := get(choice, "finish_reason"):
+        yield finish(reason)
 
 
-def _tool_call(function: Any, get: Any, index: int | None, id: str | None) -> ToolCallDelta:
+def _read_said(said: Any) -> Iterator[Chunk]:
+    reasoning = get(said, "reasoning_content") or get(said, "reasoning")
+    if reasoning and isinstance(reasoning, str):
+        yield Reasoning(reasoning)
+    # litellm: the same reasoning again, but also its signature.
+    for block in get(said, "thinking_blocks") or ():
+        if signature := get(block, "signature"):
+            yield Reasoning("", string(signature))
+    content = get(said, "content")
+    if type(content) is str:  # the hot path
+        if content:
+            yield Text(content)
+    elif content is not None:
+        yield from read_content(content)
+    if refusal := get(said, "refusal"):
+        yield Refusal(string(refusal))
+    if annotations := get(said, "annotations"):
+        yield from read_sources(annotations)
+    for position, call in enumerate(get(said, "tool_calls") or ()):
+        yield _read_call(call, position)
+    if function := get(said, "function_call"):
+        yield _call_delta(0, None, function)
+
+
+def _read_call(call: Any, position: int) -> ToolCallDelta:
+    index = get(call, "index")
+    function = get(call, "function") or get(call, "custom")
+    return _call_delta(position if index is None else index, get(call, "id"), function)
+
+
+def _call_delta(index: int, id: str | None, function: Any) -> ToolCallDelta:
     if function is None:
-        return ToolCallDelta(index or 0, id)
-    name, arguments = get(function, "name", None), get(function, "arguments", None)
-    return ToolCallDelta(index or 0, id, name, arguments or "")
+        return ToolCallDelta(index, id)
+    # A custom tool's `input` is any text; a function's `arguments` are JSON.
+    given = get(function, "arguments") or get(function, "input")
+    return ToolCallDelta(index, id, string(get(function, "name")) or None, arguments(given))
 
 
-def _read_usage(usage: Any, get: Any) -> Usage:
-    prompt = get(usage, "prompt_tokens_details", None)
-    completion = get(usage, "completion_tokens_details", None)
+def read_usage(usage: Any) -> Usage:
+    """The final count, of chat completions (`prompt_tokens`) or responses (`input_tokens`)."""
+    given = get(usage, "prompt_tokens_details") or get(usage, "input_tokens_details")
+    made = get(usage, "completion_tokens_details") or get(usage, "output_tokens_details")
     return Usage(
-        input_tokens=get(usage, "prompt_tokens", None) or 0,
-        output_tokens=get(usage, "completion_tokens", None) or 0,
-        cached_tokens=(prompt is not None and get(prompt, "cached_tokens", None)) or 0,
-        reasoning_tokens=(completion is not None and get(completion, "reasoning_tokens", None))
-        or 0,
+        input_tokens=get(usage, "prompt_tokens") or get(usage, "input_tokens") or 0,
+        output_tokens=get(usage, "completion_tokens") or get(usage, "output_tokens") or 0,
+        cached_tokens=(given and get(given, "cached_tokens")) or 0,
+        reasoning_tokens=(made and get(made, "reasoning_tokens")) or 0,
     )

@@ -12,13 +12,14 @@ from urllib.parse import unquote
 import anyio
 import anyio.lowlevel
 
-from ..runtime.delivery import Receive, Scope, Send
+from ..http import Scope
 from ..sse import ServerSentEvent
 from .parse import Parser
 
 __all__ = ["Client", "Response"]
 
-_App = Callable[[Scope, Receive, Send], Awaitable[None]]
+# Frameworks type their applications in their own words.
+_App = Callable[[Any, Any, Any], Awaitable[None]]
 
 
 class Client:

@@ -1,0 +1,137 @@
+"""For FastAPI: a router with FastAPI's own dependencies and OpenAPI page, and a response class.
+
+`app.mount("/v1", ChatApp(answer))` needs nothing from here, but FastAPI runs no dependencies for
+mounts and documents none.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Sequence
+from contextlib import aclosing
+from typing import Any
+
+from fastapi import APIRouter, Request
+from fastapi.params import Depends
+from fastapi.routing import APIRoute
+from starlette.requests import ClientDisconnect
+from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
+
+from .app import Answer, ChatApp
+from .formats import DEFAULT_FORMATS, RequestFormat, openapi
+from .http import receive_again
+from .options import StreamOptions
+from .runtime.generation import OnFinish
+from .starlette import LLMStreamResponse
+from .stream import DEFAULT_OPTIONS
+
+__all__ = ["LLMStreamResponse", "LLMStreamRoute", "chat_router"]
+
+
+def chat_router(
+    answer: Answer | ChatApp,
+    *,
+    dependencies: Sequence[Depends] = (),
+    models: Sequence[str] = ("default",),
+    options: StreamOptions = DEFAULT_OPTIONS,
+    on_finish: OnFinish | None = None,
+    formats: Sequence[RequestFormat] = DEFAULT_FORMATS,
+    **router: Any,
+) -> APIRouter:
+    """`ChatApp`'s routes as FastAPI's own, for `app.include_router(..., prefix="/v1")`.
+
+    Args:
+        answer: called once per request, as for `ChatApp`; or a `ChatApp`, which then has the
+            settings that follow, and they are not looked at.
+        dependencies: run before `answer` is called; what they raise is the response. One that
+            reads the body has to do so with `await request.body()` or `.json()`.
+        models: the names to list; the first is the one of requests that name none.
+        options: intervals, deadlines and limits, in seconds and bytes.
+        on_finish: called once per answer with its `StreamResult`, however it ended.
+        formats: the protocols to speak, each at its `route`; all that there are if left out.
+        router: further arguments of `fastapi.APIRouter`, such as `tags` and `responses`.
+
+    Raises:
+        ValueError: if `models` is empty.
+    """
+    if not isinstance(answer, ChatApp):
+        answer = ChatApp(
+            answer, models=models, options=options, on_finish=on_finish, formats=formats
+        )
+    api = APIRouter(dependencies=[*dependencies], **{"tags": ["chat"], **router})
+    for route in openapi.routes(answer.formats):
+        _add_route(api, answer, route)
+    return api
+
+
+def _add_route(api: APIRouter, app: ChatApp, route: openapi.Route) -> None:
+    async def endpoint(request: Request) -> Response:
+        path = route.path.replace("{id}", request.path_params.get("id", "")).rstrip("/")
+        return _ChatResponse(app, path, request)
+
+    path = route.path.replace("{id}", "{id:path}")
+    api.add_api_route(
+        path,
+        endpoint,
+        methods=[route.method],
+        name=route.name,
+        # Without a media type: what the answer is, the operation says.
+        response_class=Response,
+        openapi_extra=route.operation,
+    )
+    if route.method == "GET":
+        # FastAPI would give both methods of one route the same operation id.
+        api.add_api_route(
+            path, endpoint, methods=["HEAD"], name=route.name, include_in_schema=False
+        )
+
+
+class _ChatResponse(Response):
+    """Hands the request over to a `ChatApp` once FastAPI's dependencies have run.
+
+    Args:
+        app: who answers.
+        path: what is asked for, below the router's prefix.
+        request: FastAPI's, which keeps a body that a dependency has read.
+    """
+
+    def __init__(self, app: ChatApp, path: str, request: Request) -> None:
+        super().__init__()
+        self._app = app
+        self._path = path
+        self._request = request
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            async with aclosing(self._request.stream()) as body:
+                if scope["method"] == "POST":
+                    receive = receive_again(body, receive)
+                await self._app.respond(self._path, scope, receive, send)
+        except ClientDisconnect:
+            pass  # before the request was whole: nobody is there to be told
+        finally:
+            if self.background is not None:
+                await self.background()
+
+
+class LLMStreamRoute(APIRoute):
+    """Documents a route annotated `-> LLMStreamResponse` as an event stream.
+
+    FastAPI reads the content type from the decorator's `response_class` only. Say it there, or
+    say `APIRouter(route_class=LLMStreamRoute)` once for all routes of a router.
+    """
+
+    def __init__(self, path: str, endpoint: Callable[..., Any], **arguments: Any) -> None:
+        if not isinstance(arguments.get("response_class"), type):  # nobody chose one
+            returned = _returned_by(endpoint)
+            if isinstance(returned, type) and issubclass(returned, LLMStreamResponse):
+                arguments["response_class"] = returned
+        super().__init__(path, endpoint, **arguments)
+
+
+def _returned_by(endpoint: Callable[..., Any]) -> Any:
+    try:
+        return inspect.signature(endpoint, eval_str=True).return_annotation
+    except NameError:
+        return None  # known to type checkers only, which FastAPI allows

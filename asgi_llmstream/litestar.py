@@ -1,0 +1,266 @@
+"""For Litestar: a plugin with routes below Litestar's guards and in its OpenAPI document, and a
+response class for handlers.
+
+`asgi("/v1", is_mount=True, copy_scope=True)(ChatApp(answer))` needs nothing from here, but
+Litestar documents no mounts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import aclosing
+from dataclasses import dataclass
+from typing import Any
+
+from litestar import Request, Response, Router
+from litestar.background_tasks import BackgroundTask, BackgroundTasks
+from litestar.config.app import AppConfig
+from litestar.datastructures import Cookie
+from litestar.enums import HttpMethod, MediaType
+from litestar.handlers import HTTPRouteHandler
+from litestar.openapi.spec import Operation
+from litestar.plugins.base import InitPlugin, ReceiveRoutePlugin
+from litestar.response.base import ASGIResponse
+from litestar.routes import BaseRoute, HTTPRoute
+from litestar.types import Guard, ResponseCookies, ResponseHeaders, TypeEncodersMap
+
+from .app import Answer, ChatApp
+from .formats import DEFAULT_FORMATS, Format, RequestFormat, openapi
+from .http import Receive, Scope, Send, receive_again
+from .iterables import Producer
+from .options import StreamOptions
+from .runtime.generation import OnFinish
+from .stream import DEFAULT_FORMAT, DEFAULT_OPTIONS, LLMStream
+
+__all__ = ["LLMStreamPlugin", "LLMStreamResponse"]
+
+Background = BackgroundTask | BackgroundTasks | None
+_ASGIApp = Callable[[Scope, Receive, Send], Any]
+
+# What Litestar takes for POST when the handler does not say; nothing was created, so it is not
+# what a stream means.
+_LITESTARS_STATUS_OF_POST = 201
+
+
+class LLMStreamResponse(Response[bytes]):
+    """A Litestar response that streams what a producer yields.
+
+    Its status is 200 unless the handler or `status_code` says otherwise, also for POST. Litestar's
+    OpenAPI document knows that where `LLMStreamPlugin` is registered.
+
+    Args:
+        producer: as for `LLMStream`. Litestar closes yield-dependencies before the stream begins,
+            so a producer must not use them.
+        format: the wire format; OpenAI chat completions if left out.
+        options: intervals, deadlines and limits, in seconds and bytes.
+        on_finish: called once with the `StreamResult`, however the stream ends.
+        model: the model's name, for formats that show one.
+        status_code: the HTTP status of an answer that begins well.
+        headers: further response headers; they replace ours of the same name.
+        cookies: to be set.
+        background: run after the stream, also after a disconnect.
+
+    Raises:
+        ValueError: when the request is answered, if a header cannot be sent.
+    """
+
+    def __init__(
+        self,
+        producer: Producer,
+        *,
+        format: Format = DEFAULT_FORMAT,
+        options: StreamOptions = DEFAULT_OPTIONS,
+        on_finish: OnFinish | None = None,
+        model: str = "",
+        status_code: int | None = None,
+        headers: ResponseHeaders | None = None,
+        cookies: ResponseCookies | None = None,
+        background: Background = None,
+    ) -> None:
+        super().__init__(
+            b"",
+            status_code=status_code,
+            headers=headers,
+            cookies=cookies,
+            background=background,
+        )
+        self._producer = producer
+        self._arguments: dict[str, Any] = {
+            "format": format,
+            "options": options,
+            "on_finish": on_finish,
+            "model": model,
+        }
+
+    def to_asgi_response(
+        self,
+        app: Any,
+        request: Request[Any, Any, Any],
+        *,
+        background: Background = None,
+        cookies: Iterable[Cookie] | None = None,
+        encoded_headers: Iterable[tuple[bytes, bytes]] | None = None,
+        headers: dict[str, str] | None = None,
+        is_head_response: bool = False,
+        media_type: MediaType | str | None = None,
+        status_code: int | None = None,
+        type_encoders: TypeEncodersMap | None = None,
+    ) -> ASGIResponse:
+        """What Litestar calls to send the response; the arguments are the handler's."""
+        if status_code == _LITESTARS_STATUS_OF_POST:
+            status_code = None
+        given = {**(headers or {}), **self.headers}
+        stream = LLMStream(
+            self._producer,
+            status=self.status_code or status_code or 200,
+            headers={name: str(value) for name, value in given.items()},
+            **self._arguments,
+        )
+        for cookie in (*self.cookies, *(cookies or ())):
+            if not cookie.documentation_only:
+                stream.headers.append(cookie.to_encoded_header())
+        return _Delegated(stream, self.background or background)
+
+
+class _Delegated(ASGIResponse):
+    """Leaves the whole response to `app`, then runs the background tasks."""
+
+    def __init__(self, app: _ASGIApp, background: Background) -> None:
+        super().__init__(background=background)
+        self._app = app
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        try:
+            await self._app(scope, receive, send)
+        finally:
+            await self.after_response()
+
+
+class _ChatResponse(Response[bytes]):
+    """Hands the request over to a `ChatApp` once Litestar's guards and dependencies have run."""
+
+    def __init__(self, app: ChatApp, path: str) -> None:
+        super().__init__(b"")
+        self._app = app
+        self._path = path
+
+    def to_asgi_response(
+        self, app: Any, request: Request[Any, Any, Any], **arguments: Any
+    ) -> ASGIResponse:
+        async def respond(scope: Scope, receive: Receive, send: Send) -> None:
+            async with aclosing(request.stream()) as body:
+                if scope["method"] == "POST":
+                    receive = receive_again(body, receive)
+                await self._app.respond(self._path, scope, receive, send)
+
+        return _Delegated(respond, self.background or arguments.get("background"))
+
+
+class LLMStreamPlugin(InitPlugin, ReceiveRoutePlugin):
+    """`ChatApp`'s routes as Litestar's own, and a true OpenAPI document for `LLMStreamResponse`.
+
+    Args:
+        answer: called once per request, as for `ChatApp`; or a `ChatApp`, which then has the
+            settings from `models` on, and those are not looked at; or nothing, if only handlers
+            of your own stream.
+        path: where the routes are.
+        guards: run before `answer` is called; what they raise is the response.
+        models: the names to list; the first is the one of requests that name none.
+        options: intervals, deadlines and limits, in seconds and bytes. `max_body_size` holds for
+            the chat's requests in place of Litestar's `request_max_body_size`.
+        on_finish: called once per answer with its `StreamResult`, however it ended.
+        formats: the protocols to speak, each at its `route`; all that there are if left out.
+        router: further arguments of `litestar.Router`, such as `middleware`, `tags` and
+            `security`.
+
+    Raises:
+        ValueError: if `models` is empty.
+        TypeError: if `dependencies` are given: Litestar would not run them, because it does so
+            for handlers that name them only. Guards and middleware run for every request.
+    """
+
+    def __init__(
+        self,
+        answer: Answer | ChatApp | None = None,
+        path: str = "/v1",
+        *,
+        guards: Sequence[Guard] = (),
+        models: Sequence[str] = ("default",),
+        options: StreamOptions = DEFAULT_OPTIONS,
+        on_finish: OnFinish | None = None,
+        formats: Sequence[RequestFormat] = DEFAULT_FORMATS,
+        **router: Any,
+    ) -> None:
+        if "dependencies" in router:
+            raise TypeError("Litestar would not run these dependencies here: use guards")
+        if answer is not None and not isinstance(answer, ChatApp):
+            answer = ChatApp(
+                answer, models=models, options=options, on_finish=on_finish, formats=formats
+            )
+        self._app = answer
+        self._path = path
+        self._router: dict[str, Any] = {"tags": ["chat"], **router, "guards": [*guards]}
+
+    def on_app_init(self, app_config: AppConfig) -> AppConfig:
+        """Called by Litestar: adds the routes."""
+        if self._app is not None:
+            handlers = _handlers(self._app)
+            app_config.route_handlers.append(
+                Router(self._path, route_handlers=handlers, **self._router)
+            )
+        return app_config
+
+    def receive_route(self, route: BaseRoute) -> None:
+        """Called by Litestar for every route: tells those that return an `LLMStreamResponse` what
+        that means, as far as the handler does not say otherwise."""
+        for handler in route.route_handlers if isinstance(route, HTTPRoute) else ():
+            if handler.parsed_fn_signature.return_type.is_subclass_of(LLMStreamResponse):
+                # Litestar's copy of the handler, not the user's object.
+                handler.media_type = handler.media_type or "text/event-stream"
+                if handler.status_code == _LITESTARS_STATUS_OF_POST:
+                    handler.status_code = 200
+
+
+def _handlers(app: ChatApp) -> list[HTTPRouteHandler]:
+    routes = openapi.routes(app.formats)
+    # HEAD has handlers of its own, which stay out of the document.
+    heads = [route._replace(method="HEAD") for route in routes if route.method == "GET"]
+    return [_handler(app, route) for route in routes + heads]
+
+
+def _handler(app: ChatApp, route: openapi.Route) -> HTTPRouteHandler:
+    async def handler(request: Request[Any, Any, Any]) -> Response[bytes]:
+        # Litestar's path parameters begin with their slash.
+        id = str(request.path_params.get("id", "")).lstrip("/")
+        return _ChatResponse(app, route.path.replace("{id}", id).rstrip("/"))
+
+    return HTTPRouteHandler(
+        route.path.replace("{id}", "{id:path}"),
+        http_method=[HttpMethod(route.method)],
+        status_code=200,
+        request_max_body_size=None,
+        include_in_schema=route.method != "HEAD",
+        summary=route.operation["summary"],
+        description=route.operation.get("description"),
+        operation_class=_operation(route.operation),
+    )(handler)
+
+
+def _operation(known: openapi.Operation) -> type[Operation]:
+    """Litestar reads documents off type annotations; of our routes everything is known already."""
+
+    @dataclass
+    class Documented(Operation):
+        def __post_init__(self) -> None:
+            ours = known.get("parameters", [])
+            names = {parameter["name"] for parameter in ours}
+            # Of the user's dependencies.
+            theirs = [p for p in self.parameters or () if getattr(p, "name", None) not in names]
+            self.parameters = [*ours, *theirs] or None
+            responses: dict[str, Any] = {**(self.responses or {})}
+            if not theirs:
+                responses.pop("400", None)  # Litestar has nothing to validate
+            self.responses = {**responses, **known["responses"]}
+            self.request_body = known.get("requestBody", self.request_body)
+
+    return Documented

@@ -1,0 +1,112 @@
+"""Anthropic's messages: raw stream events, those of the SDK's helper stream, and whole messages,
+as the SDK's objects and as dicts.
+
+The helper stream gives each raw event and then others that derive from it (`text`,
+`input_json`, ...); only the raw ones are read. The tools that Anthropic runs itself are not
+read: nobody has to answer their calls.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
+
+from ..chunks import Chunk, Reasoning, Text, ToolCallDelta, Usage
+from .base import arguments, comes_from, finish, get, read_error, string
+from .blocks import read_block, read_sources
+
+__all__ = ["is_event", "read_event"]
+
+
+def is_event(item: object) -> bool:
+    """Whether it looks like an event of a message stream.
+
+    Every event of the SDK's own does, since new types may come at any time (Anthropic's
+    versioning policy) and mean nothing to us; a dict must have a type that we know.
+    """
+    kind = get(item, "type")
+    return isinstance(kind, str) and (kind in _KNOWN or comes_from(item, "anthropic"))
+
+
+def read_event(item: Any) -> Iterable[Chunk]:
+    reader = _EVENTS.get(get(item, "type"))
+    return () if reader is None else reader(item)
+
+
+def _read_start(event: Any) -> Iterator[Chunk]:
+    return _read_usage(get(event, "message"))
+
+
+def _read_block_start(event: Any) -> Iterator[Chunk]:
+    return _read_block(get(event, "content_block"), get(event, "index"))
+
+
+def _read_block(block: Any, index: int) -> Iterator[Chunk]:
+    match get(block, "type"):
+        case "tool_use":
+            # It begins with `{}`, and the arguments follow; only a whole message has them here.
+            given = arguments(get(block, "input") or None)
+            yield ToolCallDelta(index, get(block, "id"), get(block, "name"), given)
+        case "server_tool_use" | "mcp_tool_use":
+            yield ToolCallDelta(index, get(block, "id"), get(block, "name"), hosted=True)
+        case _:
+            yield from read_block(block)
+
+
+def _read_block_delta(event: Any) -> Iterator[Chunk]:
+    delta = get(event, "delta")
+    match get(delta, "type"):
+        case "text_delta":
+            yield Text(string(get(delta, "text")))
+        case "thinking_delta":
+            yield Reasoning(string(get(delta, "thinking")))
+        case "signature_delta":
+            yield Reasoning("", string(get(delta, "signature")))
+        case "input_json_delta":
+            text = string(get(delta, "partial_json"))
+            yield ToolCallDelta(get(event, "index"), arguments=text)
+        case "citations_delta":
+            yield from read_sources([get(delta, "citation")])
+
+
+def _read_message_delta(event: Any) -> Iterator[Chunk]:
+    yield from _read_usage(event)
+    if reason := get(get(event, "delta"), "stop_reason"):
+        yield finish(reason)
+
+
+def _read_whole(message: Any) -> Iterator[Chunk]:
+    for index, block in enumerate(get(message, "content") or ()):
+        yield from _read_block(block, index)
+    yield from _read_usage(message)
+    if reason := get(message, "stop_reason"):
+        yield finish(reason)
+
+
+def _read_usage(holder: Any) -> Iterator[Chunk]:
+    """The count so far. A field that is left out stays as it was, which is what 0 means to us."""
+    usage = get(holder, "usage")
+    if usage is None:
+        return
+    cached = get(usage, "cache_read_input_tokens") or 0
+    # Anthropic's `input_tokens` are those that no cache had a part in.
+    read = (get(usage, "input_tokens") or 0) + (get(usage, "cache_creation_input_tokens") or 0)
+    details = get(usage, "output_tokens_details")
+    yield Usage(
+        input_tokens=read + cached,
+        output_tokens=get(usage, "output_tokens") or 0,
+        cached_tokens=cached,
+        reasoning_tokens=(details and get(details, "thinking_tokens")) or 0,
+    )
+
+
+_EVENTS: dict[Any, Callable[[Any], Iterable[Chunk]]] = {
+    "message_start": _read_start,
+    "content_block_start": _read_block_start,
+    "content_block_delta": _read_block_delta,
+    "message_delta": _read_message_delta,
+    "message": _read_whole,
+    "error": read_error,
+}
+
+_KNOWN = {*_EVENTS, "content_block_stop", "message_stop", "ping"}

@@ -1,0 +1,134 @@
+"""What the readers share: looking into objects and dicts alike, and the words of providers."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from ..chunks import Error, Finish, FinishReason
+from ..errors import LLMStreamError, Overloaded, RateLimited, UpstreamError, UpstreamTimeout
+
+__all__ = ["arguments", "comes_from", "finish", "get", "is_named", "read_error", "string"]
+
+_NOT_PYDANTIC: Any = object()
+
+
+def get(item: Any, name: str) -> Any:
+    """The field `name` of an SDK's object or of a dict; None if it has none.
+
+    A field that the SDK does not know is looked up where pydantic keeps such: asking a model for
+    an attribute that it lacks costs microseconds, and reasoning fields mostly are lacking.
+    """
+    if isinstance(item, dict):
+        return item.get(name)
+    fields = getattr(item, "__dict__", None)
+    if fields is not None and name in fields:
+        return fields[name]
+    extra = getattr(item, "__pydantic_extra__", _NOT_PYDANTIC)
+    if extra is _NOT_PYDANTIC:
+        return getattr(item, name, None)
+    return extra.get(name) if extra else None
+
+
+def is_named(item: object, *names: str) -> bool:
+    """Whether its class, or one that it inherits from, has one of these names."""
+    return any(cls.__name__ in names for cls in type(item).__mro__)
+
+
+def comes_from(item: object, package: str) -> bool:
+    """Whether its class was defined in `package` or below."""
+    return type(item).__module__.partition(".")[0] == package
+
+
+def string(value: Any) -> str:
+    """A text field's value, empty for None.
+
+    Raises:
+        TypeError: if it is no text: what it is must not reach the wire unseen.
+    """
+    if value is None:
+        return ""
+    if not isinstance(value, str):
+        raise TypeError(f"cannot stream {type(value).__qualname__} as text")
+    return value
+
+
+def arguments(value: Any) -> str:
+    """A tool call's arguments as JSON text; some servers send them as an object."""
+    if isinstance(value, dict | list):
+        return json.dumps(value, ensure_ascii=False, separators=(",", ":"), default=str)
+    return string(value)
+
+
+# The providers' words do not contradict each other, so one table serves them all, also where a
+# framework passes on the word of whatever provider is behind it.
+_FINISH_REASONS: dict[str, FinishReason | None] = {
+    # OpenAI and whoever speaks like it
+    "stop": "stop",
+    "length": "length",
+    "model_length": "length",
+    "tool_calls": "tool_calls",
+    "tool_call": "tool_calls",
+    "function_call": "tool_calls",
+    "content_filter": "content_filter",
+    # OpenAI Responses: `incomplete_details.reason`
+    "max_output_tokens": "length",
+    # Anthropic
+    "end_turn": "stop",
+    "stop_sequence": "stop",
+    "max_tokens": "length",
+    "model_context_window_exceeded": "length",
+    "tool_use": "tool_calls",
+    "refusal": "content_filter",
+    # Google says STOP after tool calls too
+    "STOP": None,
+    "MAX_TOKENS": "length",
+    "SAFETY": "content_filter",
+    "RECITATION": "content_filter",
+    "BLOCKLIST": "content_filter",
+    "PROHIBITED_CONTENT": "content_filter",
+    "SPII": "content_filter",
+    "IMAGE_SAFETY": "content_filter",
+    "IMAGE_PROHIBITED_CONTENT": "content_filter",
+    "IMAGE_RECITATION": "content_filter",
+    "MODEL_ARMOR": "content_filter",
+    "JAILBREAK": "content_filter",
+}
+
+
+def finish(native: Any) -> Finish:
+    """The end of a model call, for a provider's own word."""
+    word = string(getattr(native, "value", native))
+    return Finish(_FINISH_REASONS.get(word, "other"), word)
+
+
+_ERRORS: dict[Any, type[LLMStreamError]] = {
+    429: RateLimited,
+    "rate_limit_error": RateLimited,
+    "rate_limit_exceeded": RateLimited,
+    503: Overloaded,
+    529: Overloaded,
+    "overloaded": Overloaded,
+    "overloaded_error": Overloaded,
+    408: UpstreamTimeout,
+    504: UpstreamTimeout,
+    "timeout": UpstreamTimeout,
+    "timeout_error": UpstreamTimeout,
+}
+
+
+def read_error(item: Any) -> list[Error]:
+    """A provider's error: what kind it is, in our words, since its text is not ours to show.
+
+    Args:
+        item: `{"error": {"type", "code", ...}}`, or an object with these fields itself.
+    """
+    details = get(item, "error") or item
+    words = [get(details, name) for name in ("code", "type")] if not _is_word(details) else []
+    kinds = [_ERRORS[word] for word in words if _is_word(word) and word in _ERRORS]
+    kind = kinds[0] if kinds else UpstreamError
+    return [Error(kind.default_message, kind.default_code, kind.default_status)]
+
+
+def _is_word(value: Any) -> bool:
+    return isinstance(value, str | int)

@@ -1,0 +1,114 @@
+"""LangChain's messages and chunks of them, LangGraph's `(chunk, metadata)`, `astream_events`.
+
+Their usage is additive: each chunk tells what it adds. The tools' messages are results, the
+users' and the system's are not part of the answer.
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+from ..chunks import Chunk, Finish, Reasoning, Refusal, ToolCall, ToolCallDelta, ToolResult, Usage
+from .base import arguments, finish, get, is_named, string
+from .blocks import read_content
+
+__all__ = ["is_event", "is_message", "is_pair", "read_event", "read_message", "read_pair"]
+
+
+def is_message(item: object) -> bool:
+    """Whether it looks like a `langchain_core.messages.BaseMessage`."""
+    return is_named(item, "BaseMessage") and hasattr(item, "response_metadata")
+
+
+def is_pair(item: tuple[Any, ...]) -> bool:
+    """Whether it is what LangGraph's `stream_mode="messages"` yields."""
+    return len(item) == 2 and is_message(item[0]) and isinstance(item[1], dict)
+
+
+def read_pair(item: tuple[Any, ...]) -> Iterable[Chunk]:
+    return read_message(item[0])
+
+
+def is_event(item: dict[str, Any]) -> bool:
+    """Whether it is one of `astream_events`."""
+    return "run_id" in item and isinstance(item.get("event"), str)
+
+
+def read_event(item: dict[str, Any]) -> Iterable[Chunk]:
+    """A model's chunks and the tools' results; every other event repeats or surrounds these."""
+    data = item.get("data") or {}
+    match item["event"]:
+        case "on_chat_model_stream":
+            said = data.get("chunk")
+        case "on_tool_end":
+            said = data.get("output")
+        case "on_tool_error" if data.get("tool_call_id"):
+            # What it raised is for the log, as everywhere; the model may be told more.
+            return (ToolResult(data["tool_call_id"], "The tool failed.", error=True),)
+        case _:
+            return ()
+    return read_message(said) if is_message(said) else ()
+
+
+def read_message(message: Any) -> Iterable[Chunk]:
+    if is_named(message, "ToolMessage"):
+        failed = get(message, "status") == "error"
+        return (ToolResult(message.tool_call_id, message.content, failed),)
+    return _read_answer(message) if is_named(message, "AIMessage") else ()
+
+
+def _read_answer(message: Any) -> Iterator[Chunk]:
+    more = get(message, "additional_kwargs") or {}
+    content = list(read_content(get(message, "content")))
+    # Some integrations have it in both places.
+    if not any(isinstance(chunk, Reasoning) for chunk in content):
+        if reasoning := string(more.get("reasoning_content")):
+            yield Reasoning(reasoning)
+    yield from content
+    if refusal := string(more.get("refusal")):
+        yield Refusal(refusal)
+    # A chunk has its calls twice, as pieces and as far as they can be parsed.
+    pieces = get(message, "tool_call_chunks")
+    if pieces is None:
+        pieces = get(message, "tool_calls") or ()
+    for call in pieces:
+        yield _read_call(call)
+    if usage := get(message, "usage_metadata"):
+        yield _read_usage(usage)
+    yield from _read_finish(get(message, "response_metadata") or {})
+
+
+def _read_call(call: dict[str, Any]) -> Chunk:
+    index, id, given = call.get("index"), call.get("id"), arguments(call.get("args"))
+    if index is None:  # pieces without an index never belong together
+        return ToolCall(id or "", string(call["name"]), given or "{}")
+    if not isinstance(index, int):
+        index = zlib.crc32(str(index).encode())
+    return ToolCallDelta(index, id, call.get("name") or None, given)
+
+
+def _read_usage(usage: dict[str, Any]) -> Usage:
+    given, made = usage.get("input_token_details"), usage.get("output_token_details")
+    return Usage(
+        input_tokens=usage.get("input_tokens") or 0,
+        output_tokens=usage.get("output_tokens") or 0,
+        cached_tokens=(given or {}).get("cache_read") or 0,
+        reasoning_tokens=(made or {}).get("reasoning") or 0,
+        additive=True,
+    )
+
+
+def _read_finish(metadata: dict[str, Any]) -> Iterator[Chunk]:
+    """The provider's own word, which stands where its own API has it."""
+    if reason := metadata.get("finish_reason") or metadata.get("stop_reason"):
+        yield finish(reason)
+    elif metadata.get("stopReason"):  # Bedrock
+        yield finish(metadata["stopReason"])
+    elif reason := metadata.get("done_reason"):
+        # Ollama says "stop" after tool calls too.
+        yield Finish(None, reason) if reason == "stop" else finish(reason)
+    elif status := metadata.get("status"):  # OpenAI Responses
+        details = metadata.get("incomplete_details") or {}
+        yield finish(details["reason"]) if details.get("reason") else Finish(None, status)

@@ -1,0 +1,95 @@
+"""Pydantic AI's stream events, of `agent.run_stream_events()` and event stream handlers.
+
+A model's words come in parts, which start, grow and end; each thing is read where it comes
+first. The run's end tells its usage, of all model calls together.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
+
+from ..chunks import Chunk, Finish, Reasoning, Step, Text, ToolCallDelta, ToolResult, Usage
+from .base import arguments, finish, get, string
+
+__all__ = ["is_event", "read_event"]
+
+
+def is_event(item: object) -> bool:
+    """Whether it looks like a `pydantic_ai.messages.AgentStreamEvent`."""
+    return isinstance(get(item, "event_kind"), str)
+
+
+def read_event(item: Any) -> Iterable[Chunk]:
+    reader = _EVENTS.get(get(item, "event_kind"))
+    return () if reader is None else reader(item)
+
+
+def _read_part(event: Any) -> Iterator[Chunk]:
+    if event.index == 0:
+        yield Step()  # the first part of every model response has this index
+    part = event.part
+    match get(part, "part_kind"):
+        case "text":
+            yield Text(string(part.content))
+        case "thinking":
+            yield Reasoning(string(part.content), _signature(part, part.signature))
+        case "tool-call":
+            # `{}` is how some models say that the arguments follow.
+            given = arguments(part.args or None)
+            yield ToolCallDelta(event.index, part.tool_call_id, part.tool_name, given)
+        case "builtin-tool-call" | "native-tool-call":
+            yield ToolCallDelta(event.index, part.tool_call_id, part.tool_name, hosted=True)
+
+
+def _read_delta(event: Any) -> Iterator[Chunk]:
+    delta = event.delta
+    match get(delta, "part_delta_kind"):
+        case "text":
+            yield Text(string(delta.content_delta))
+        case "thinking":
+            signature = _signature(delta, delta.signature_delta)
+            yield Reasoning(string(delta.content_delta), signature)
+        case "tool_call":
+            # Whose call it is says the index: the id may be news, and is never another's.
+            given = arguments(delta.args_delta)
+            yield ToolCallDelta(event.index, None, delta.tool_name_delta, given)
+
+
+def _signature(part: Any, signature: Any) -> str | None:
+    # Other providers' signatures mean something else, and Anthropic would refuse them.
+    return signature if get(part, "provider_name") == "anthropic" else None
+
+
+def _read_result(event: Any) -> Iterator[Chunk]:
+    part = get(event, "part") or get(event, "result")
+    # Until version 2 a retry was a part of its own; denied and interrupted calls have results.
+    is_retry = get(part, "part_kind") == "retry-prompt"
+    failed = is_retry or get(part, "outcome") in ("failed", "retried")
+    yield ToolResult(part.tool_call_id, part.content, failed)
+
+
+def _read_run_result(event: Any) -> Iterator[Chunk]:
+    result = event.result
+    usage = result.usage
+    if not hasattr(usage, "input_tokens"):
+        usage = usage()  # a method until version 2
+    # The calls before were not counted one by one, so this is no news about the last one only.
+    yield Usage(
+        input_tokens=usage.input_tokens,
+        output_tokens=usage.output_tokens,
+        cached_tokens=usage.cache_read_tokens,
+        reasoning_tokens=get(usage, "output_reasoning_tokens") or 0,
+    )
+    reason = get(result.response, "finish_reason")
+    # Calls of output tools are answered by the run's end.
+    yield Finish("stop", reason) if reason in (None, "tool_call") else finish(reason)
+
+
+_EVENTS: dict[Any, Callable[[Any], Iterable[Chunk]]] = {
+    "part_start": _read_part,
+    "part_delta": _read_delta,
+    "function_tool_result": _read_result,
+    "output_tool_result": _read_result,
+    "agent_run_result": _read_run_result,
+}

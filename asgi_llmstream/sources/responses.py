@@ -1,0 +1,106 @@
+"""OpenAI's Responses: stream events, as the SDK's objects (its helper stream's too) and dicts.
+
+Deltas are read, and not the `.done` events that repeat them. The tools that OpenAI runs itself
+(web search, code interpreter, MCP) are not read: nobody has to answer their calls.
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
+
+from ..chunks import Chunk, Finish, Reasoning, Refusal, Text, ToolCallDelta
+from .base import arguments, finish, get, read_error, string
+from .blocks import read_sources
+from .openai import read_usage
+
+__all__ = ["is_event", "read_event"]
+
+
+def is_event(item: object) -> bool:
+    """Whether it looks like one of `openai.types.responses.ResponseStreamEvent`."""
+    kind = get(item, "type")
+    return isinstance(kind, str) and (kind.startswith("response.") or kind == "error")
+
+
+def read_event(item: Any) -> Iterable[Chunk]:
+    reader = _EVENTS.get(get(item, "type"))
+    return () if reader is None else reader(item)
+
+
+def _read_text(event: Any) -> Iterator[Chunk]:
+    yield Text(string(get(event, "delta")))
+
+
+def _read_refusal(event: Any) -> Iterator[Chunk]:
+    yield Refusal(string(get(event, "delta")))
+
+
+def _read_reasoning(event: Any) -> Iterator[Chunk]:
+    yield Reasoning(string(get(event, "delta")))
+
+
+def _read_summary_part(event: Any) -> Iterator[Chunk]:
+    # Each part is a paragraph of its own.
+    if get(event, "summary_index"):
+        yield Reasoning("\n\n")
+
+
+def _read_annotation(event: Any) -> Iterator[Chunk]:
+    return read_sources([get(event, "annotation")])
+
+
+def _read_item(event: Any) -> Iterator[Chunk]:
+    item = get(event, "item")
+    if get(item, "type") in ("function_call", "custom_tool_call"):
+        # The call's id is what its result must name; the item's own is another.
+        given = arguments(get(item, "arguments") or get(item, "input"))
+        yield ToolCallDelta(
+            _index(event, get(item, "id")), get(item, "call_id"), get(item, "name"), given
+        )
+
+
+def _read_arguments(event: Any) -> Iterator[Chunk]:
+    index = _index(event, get(event, "item_id"))
+    yield ToolCallDelta(index, arguments=string(get(event, "delta")))
+
+
+def _index(event: Any, item_id: Any) -> int:
+    """Where the call stands; compatible servers leave the index out and give the item's id."""
+    index = get(event, "output_index")
+    return zlib.crc32(string(item_id).encode()) if index is None else int(index)
+
+
+def _read_end(event: Any) -> Iterator[Chunk]:
+    response = get(event, "response")
+    usage = get(response, "usage")
+    if usage is not None:
+        yield read_usage(usage)
+    details = get(response, "incomplete_details")
+    if reason := details and get(details, "reason"):
+        yield finish(reason)
+    else:
+        # The response does not say that it ended because of calls. Whoever saw them knows.
+        yield Finish(None, get(response, "status") or "completed")
+
+
+def _read_failed(event: Any) -> Iterator[Chunk]:
+    return iter(read_error(get(event, "response")))
+
+
+_EVENTS: dict[Any, Callable[[Any], Iterable[Chunk]]] = {
+    "response.output_text.delta": _read_text,
+    "response.refusal.delta": _read_refusal,
+    "response.reasoning_summary_part.added": _read_summary_part,
+    "response.reasoning_summary_text.delta": _read_reasoning,
+    "response.reasoning_text.delta": _read_reasoning,
+    "response.output_text.annotation.added": _read_annotation,
+    "response.output_item.added": _read_item,
+    "response.function_call_arguments.delta": _read_arguments,
+    "response.custom_tool_call_input.delta": _read_arguments,
+    "response.completed": _read_end,
+    "response.incomplete": _read_end,
+    "response.failed": _read_failed,
+    "error": read_error,
+}
