@@ -9,6 +9,7 @@ async def answer(request):
 app = ChatApp(answer)
 """
 
+from .accumulate import accumulate
 from .app import Answer, ChatApp
 from .callbacks import Emitter, from_callbacks
 from .chunks import (
@@ -42,6 +43,7 @@ from .errors import (
     UpstreamTimeout,
 )
 from .message import Message, MessageToolCall
+from .middleware import LLMStreamMiddleware
 from .options import StreamOptions
 from .request import ChatMessage, ChatRequest
 from .result import StreamResult
@@ -64,6 +66,7 @@ __all__ = [
     "Forbidden",
     "LLMStream",
     "LLMStreamError",
+    "LLMStreamMiddleware",
     "Message",
     "MessageToolCall",
     "NotFound",
@@ -85,6 +88,7 @@ __all__ = [
     "UpstreamError",
     "UpstreamTimeout",
     "Usage",
+    "accumulate",
     "collect",
     "drain",
     "draining",

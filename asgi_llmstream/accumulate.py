@@ -8,7 +8,7 @@ from typing import Any
 import anyio
 
 from .chunks import Error
-from .iterables import Producer, discard, open_steps
+from .iterables import Producer, Steps, discard, open_steps
 from .message import Message
 from .sources import chunks_of
 
@@ -45,7 +45,8 @@ class Accumulation:
         self.message = Message()
         self._source = source
         # It holds no reference to `self`: a circle would keep both from being closed in time.
-        self._chunks = _pass_through(source, self.message)
+        self._opened: list[Steps] = []
+        self._chunks = _pass_through(source, self.message, self._opened)
 
     def __aiter__(self) -> AsyncIterator[Any]:
         """The chunks.
@@ -59,11 +60,15 @@ class Accumulation:
     async def aclose(self) -> None:
         """Close the source, also if no step was taken."""
         await self._chunks.aclose()
-        discard(self._source)
+        if not self._opened:
+            await discard(self._source)
 
 
-async def _pass_through(source: Producer, message: Message) -> AsyncGenerator[Any, None]:
+async def _pass_through(
+    source: Producer, message: Message, opened: list[Steps]
+) -> AsyncGenerator[Any, None]:
     steps = await open_steps(source)
+    opened.append(steps)
     try:
         advance = steps.advance()
         while True:

@@ -12,8 +12,10 @@ the main thread, where Python allows no handlers, call `drain()`.
 
 from __future__ import annotations
 
+import math
 import signal
 import threading
+import time
 from collections.abc import Callable
 from types import FrameType
 from typing import Any
@@ -21,7 +23,7 @@ from weakref import WeakKeyDictionary
 
 from .backend import loop_key
 
-__all__ = ["drain", "draining", "stream_began", "stream_ended"]
+__all__ = ["drain", "draining", "raise_overdue", "stream_began", "stream_ended"]
 
 _Handler = Callable[[int, FrameType | None], Any] | int | signal.Handlers | None
 
@@ -35,6 +37,8 @@ _before: WeakKeyDictionary[Any, int] = WeakKeyDictionary()
 _streams = 0
 _chained: dict[signal.Signals, tuple[_Handler, _Handler]] = {}  # ours, and what stood before
 _deferred: list[tuple[int, _Handler]] = []  # what would end the process, and waits for the streams
+_deferred_until = math.inf
+_longest = 0.0
 
 
 def drain() -> None:
@@ -60,11 +64,16 @@ def draining() -> bool:
         return True
 
 
-def stream_began() -> None:
-    """Count a stream, and chain the signal handlers if this thread may."""
-    global _streams
+def stream_began(longest: float) -> None:
+    """Count a stream, and chain the signal handlers if this thread may.
+
+    Args:
+        longest: how many seconds it may take to end, once it is told to.
+    """
+    global _streams, _longest
     with _lock:
         _streams += 1
+        _longest = max(_longest, longest)
         _before.setdefault(loop_key(), _drains)
     if threading.current_thread() is threading.main_thread():
         for sig in _SIGNALS:
@@ -103,8 +112,9 @@ def _handler(before: _Handler) -> Callable[[int, FrameType | None], None]:
     def note(signum: int, frame: FrameType | None) -> None:
         drain()
         if _ends_at_once(before):
-            _deferred.append((signum, before))
-            if _streams == 0:
+            is_second = bool(_deferred)
+            _defer(signum, before)
+            if _streams == 0 or is_second:
                 _raise_deferred()
         elif callable(before) and not _is_a_loops_own(before):
             before(signum, frame)
@@ -125,6 +135,19 @@ def _is_a_loops_own(handler: Any) -> bool:
     when ours stands. Called from a handler, uvloop's may lock up."""
     module = getattr(handler, "__module__", None) or ""
     return module.partition(".")[0] in ("asyncio", "uvloop")
+
+
+def _defer(signum: int, before: _Handler) -> None:
+    global _deferred_until
+    _deferred.append((signum, before))
+    _deferred_until = time.monotonic() + _longest
+
+
+def raise_overdue() -> None:
+    """Wait no longer for streams that did not end in time. Called by the tickers."""
+    if _deferred and time.monotonic() >= _deferred_until:
+        if threading.current_thread() is threading.main_thread():
+            _raise_deferred()
 
 
 def _unchain() -> None:

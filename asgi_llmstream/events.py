@@ -95,15 +95,17 @@ class PartDelta(Event, frozen=True, tag="part-delta"):
 
 
 class PartEnded(Event, frozen=True, tag="part-ended", omit_defaults=True):
-    """A part is complete; `text` is all of it.
+    """A part is closed; `text` is all of it.
 
     Attributes:
+        whole: False if the run broke off before the part was complete.
         signature: of reasoning, see `chunks.Reasoning`.
     """
 
     part: Part
     text: str
     signature: str | None = None
+    whole: bool = True
 
 
 class ItemAdded(Event, frozen=True, tag="item-added"):

@@ -65,15 +65,18 @@ async def open_steps(producer: Any) -> Steps:
     Raises:
         TypeError: if there is nothing to iterate over.
     """
-    if callable(producer) and not _is_iterable(producer):
+    # A manager that `asynccontextmanager` made is callable too, as a decorator.
+    if callable(producer) and not _is_iterable(producer) and not _is_manager(producer):
         producer = producer()
     while not hasattr(producer, "__aiter__") and inspect.isawaitable(producer):
         producer = await producer
     owners = []
-    if not _is_iterable(producer) and hasattr(producer, "__aenter__"):
+    if not _is_iterable(producer) and _is_manager(producer):
         owners.append(_Exit(producer))
         producer = await producer.__aenter__()
     if not _is_iterable(producer):
+        for owner in owners:
+            await owner.aclose()
         raise TypeError(
             f"cannot stream from {type(producer).__qualname__}: give a generator, another "
             "iterable, an async context manager of one, or an awaitable or function that "
@@ -91,6 +94,10 @@ def _is_iterable(producer: object) -> bool:
     return hasattr(producer, "__aiter__") or hasattr(producer, "__iter__")
 
 
+def _is_manager(producer: object) -> bool:
+    return hasattr(producer, "__aenter__")
+
+
 class _Exit:
     """Leaves an async context manager when it is closed."""
 
@@ -101,10 +108,12 @@ class _Exit:
         await self._manager.__aexit__(None, None, None)
 
 
-def discard(producer: object) -> None:
-    """Let go of a producer that was never begun, without a warning that it was not awaited."""
+async def discard(producer: object) -> None:
+    """Let go of a producer that was never begun: close what is open, await nothing."""
     if inspect.iscoroutine(producer):
-        producer.close()
+        producer.close()  # or Python would warn that it was never awaited
+    elif hasattr(producer, "__aiter__"):
+        await _close(producer)
 
 
 async def _close(closing: object) -> None:

@@ -102,6 +102,8 @@ class Lifecycle:
         self._calls: dict[int, _OpenPart] = {}
         self._hosted: set[int] = set()
         self._unanswered: set[str] = set()
+        self._same_id: dict[str, list[str]] = {}
+        self._broken = False
         self._finish: Finish | None = None
         self._used = _UsageSum()
         self.ended = False
@@ -263,8 +265,8 @@ class Lifecycle:
     def _feed_tool_result(self, chunk: ToolResult) -> list[Event]:
         _check_strings(chunk.id)
         self._check_names()
-        result = ToolResult(chunk.id, _plain(chunk.output), chunk.error)
-        self._unanswered.discard(chunk.id)
+        result = ToolResult(self._call_of(chunk.id), _plain(chunk.output), chunk.error)
+        self._unanswered.discard(result.id)
         # A result belongs to the step of its call, also after that model call's Finish.
         events = [*self._close_parts(), *self._begin_step()]
         return [*events, ItemAdded(self._next(), result)]
@@ -340,7 +342,7 @@ class Lifecycle:
         return Part(index, kind, ordinal, self._step, id, name)
 
     def _start_call(self, call: _OpenPart, name: str) -> list[Event]:
-        call.part = part = self._new_part("tool_call", call.call_id, name)
+        call.part = part = self._new_part("tool_call", self._own_id(call.call_id), name)
         self._unanswered.add(part.id)
         self._called = True
         events: list[Event] = [PartStarted(self._next(), part)]
@@ -348,6 +350,22 @@ class Lifecycle:
         if arguments:
             events.append(PartDelta(self._next(), part, arguments))
         return events
+
+    def _own_id(self, id: str | None) -> str | None:
+        """A call's id, made unlike those before it: some providers count anew in each call."""
+        if not id:
+            return None
+        same = self._same_id.setdefault(id, [])
+        own = f"{id}_{len(same) + 1}" if same else id
+        if own != id:
+            own = self._own_id(own) or own  # a call of just that id may have been there
+        same.append(own)
+        return own
+
+    def _call_of(self, id: str) -> str:
+        """Which call a result answers: the first of this id that waits, else the last."""
+        same = self._same_id.get(id, [id])
+        return next((own for own in same if own in self._unanswered), same[-1])
 
     def _close_parts(self) -> list[Event]:
         events = self._close_text()
@@ -373,14 +391,14 @@ class Lifecycle:
 
     def _end(self, open_part: _OpenPart, signature: str | None = None) -> PartEnded:
         assert open_part.part is not None
-        return PartEnded(self._next(), open_part.part, "".join(open_part.pieces), signature)
+        text = "".join(open_part.pieces)
+        return PartEnded(self._next(), open_part.part, text, signature, not self._broken)
 
     def _give_up(self) -> list[Event]:
         """Close everything; a call without a name was never shown and is dropped."""
         self._calls = {i: call for i, call in self._calls.items() if call.part is not None}
-        events = self._close_step()
-        self.ended = True
-        return events
+        self._broken = self.ended = True
+        return self._close_step()
 
 
 def _row_of(chunk: object) -> Callable[[Lifecycle, Any], list[Event]]:

@@ -13,6 +13,7 @@ from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any, ClassVar
 
 import anyio
+import anyio.lowlevel
 
 from .backend import spawn, wakeup
 from .chunks import Raw
@@ -27,6 +28,7 @@ from .runtime.delivery import StreamDelivery
 from .runtime.generation import Stopped
 from .runtime.tail import Tail
 from .runtime.ticker import Ticker
+from .sse import HEARTBEAT
 
 __all__ = ["SCOPE_KEY", "LLMStreamMiddleware"]
 
@@ -157,7 +159,7 @@ class _Relay:
         delivery = _RelayDelivery(
             self, _AsIs(), self.options, self._raw_send, status=start["status"], headers=headers
         )
-        stream_began()
+        stream_began(self.options.longest_end)
         self._began = self.options.clock.now()
         self._ticker = Ticker.current(self.options.clock)
         self._ticker.add(self, self._next_look())
@@ -174,6 +176,7 @@ class _Relay:
 
     async def _push(self, message: Message) -> None:
         if message["type"] != "http.response.body" or self.outcome is not None:
+            await anyio.lowlevel.checkpoint()  # it may never suspend otherwise
             return
         if body := message.get("body", b""):
             self.tail.append([ItemAdded(self._next(), Raw(bytes(body)))])
@@ -231,7 +234,7 @@ class _RelayDelivery(StreamDelivery):
     _end_of_event = b"\n\n"
 
     async def _send_body(self, body: bytes, more: bool = True) -> None:
-        if body:
+        if body and body is not HEARTBEAT:
             # Long enough to hold the longest end of an event, CRLF CRLF.
             self._end_of_event = (self._end_of_event + body)[-4:]
         if more or self._run.outcome == "finished":
@@ -241,7 +244,7 @@ class _RelayDelivery(StreamDelivery):
 
     @property
     def _between_events(self) -> bool:
-        return self._end_of_event.endswith((b"\n\n", b"\r\r", b"\r\n\r\n", b": ping\n"))
+        return self._end_of_event.endswith((b"\n\n", b"\r\r", b"\r\n\r\n"))
 
 
 class _Receiver:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any, Literal
 
 from msgspec import Struct
@@ -66,6 +67,12 @@ class StreamOptions(Struct, frozen=True, kw_only=True):
     buffer_size: int = 65536
     on_disconnect: Literal["cancel", "complete"] = "cancel"
     clock: Clock = _SYSTEM_CLOCK
+
+    @property
+    def longest_end(self) -> float:
+        """How many seconds a stream may take to end once it is told to, one to spare."""
+        grace = math.inf if self.shutdown_grace is None else self.shutdown_grace
+        return grace + 2 * self.close_timeout + 1
 
     def __post_init__(self) -> None:
         for name in _SECONDS + _COUNTS:

@@ -12,6 +12,7 @@ from .formats.openai_chat import OpenAIChat
 from .http import Headers, Receive, Scope, Send, merge_headers, send_empty, send_json
 from .iterables import Producer, discard
 from .message import Message
+from .middleware import SCOPE_KEY
 from .options import StreamOptions
 from .runtime.delivery import (
     Delivery,
@@ -95,19 +96,21 @@ class LLMStream:
             )
         if not self._reusable:
             self._producer = None
+        options = self._options
+        if (middleware := scope.get(SCOPE_KEY)) is not None:
+            middleware.stand_aside()
+            options = middleware.options if options is DEFAULT_OPTIONS else options
         if draining():
-            discard(producer)
+            await discard(producer)
             error = ShuttingDown(retry_after=1)
             body = self._format.error_body(error)
             await send_json(send, error.status, body, error.headers)
             return
-        generation = make_generation(
-            producer, self._format, self._options, self._model, self._on_finish
-        )
+        generation = make_generation(producer, self._format, options, self._model, self._on_finish)
         delivery = self._delivery(
             generation,
             self._format,
-            self._options,
+            options,
             send,
             status=self._status,
             headers=self.headers,

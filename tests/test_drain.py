@@ -324,3 +324,40 @@ def test_nothing_happens_at_import() -> None:
 for sig in (signal.SIGTERM, signal.SIGINT):
     assert signal.getsignal(sig) in (signal.SIG_DFL, signal.default_int_handler)
 """)
+
+
+def test_a_stream_that_does_not_end_in_time_holds_up_the_process_no_longer() -> None:
+    done = run("""
+async def stubborn():
+    yield "Hel"
+    while True:
+        try:
+            await anyio.sleep_forever()
+        except BaseException:
+            pass
+
+async def main():
+    client = stream(stubborn, shutdown_grace=0.1, close_timeout=0.1)
+    async with client.stream("GET", "/") as response:
+        await response.chunk()
+        signal.raise_signal(signal.SIGTERM)
+        await response.read_to_end()
+        await anyio.sleep_forever()
+anyio.run(main)
+""")
+    assert done.returncode == -signal.SIGTERM
+
+
+def test_a_second_signal_does_not_wait_for_the_streams() -> None:
+    done = run("""
+async def main():
+    async with stream(silent, shutdown_grace=1000).stream("GET", "/") as response:
+        await response.chunk()
+        signal.raise_signal(signal.SIGTERM)
+        print("waiting", flush=True)
+        signal.raise_signal(signal.SIGTERM)
+        print("never", flush=True)
+anyio.run(main)
+""")
+    assert done.returncode == -signal.SIGTERM
+    assert done.stdout == "waiting\n"

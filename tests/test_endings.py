@@ -160,6 +160,14 @@ async def test_a_producer_chooses_the_status_before_its_first_chunk(
         assert response.json()["error"]["message"] == error.message
 
 
+async def test_usage_alone_is_no_first_chunk() -> None:
+    async def producer() -> AsyncIterator[Any]:
+        yield Usage(7, 0)  # as Anthropic's message_start, before its overloaded_error
+        yield Error("Later.", "overloaded", 503)
+
+    assert (await Run(producer()).whole()).status == 503
+
+
 async def test_an_error_chunk_is_the_same_as_raising_one() -> None:
     closed = False
 

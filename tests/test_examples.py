@@ -5,16 +5,22 @@ from __future__ import annotations
 import json
 import re
 import runpy
+import socket
 import sqlite3
+import subprocess
+import sys
+import threading
 from collections.abc import AsyncIterator, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
+import anyio.to_thread
 import httpx
 import pytest
+from providers import events_of, module
 
-from asgi_llmstream import ChatApp, ChatRequest, RateLimited
+from asgi_llmstream import Answer, ChatApp, ChatRequest, RateLimited, ToolCall, Usage
 from asgi_llmstream.testing import check_stream
 from servers import serve
 
@@ -32,11 +38,36 @@ def running(example: str) -> Iterator[httpx.Client]:
         yield client
 
 
+@contextmanager
+def by_command(example: str) -> Iterator[httpx.Client]:
+    """The same by the command of the README: for a library that keeps connections open between
+    requests, and so wants its event loop to live as long as the process."""
+    folder, name = (EXAMPLES / example).parent, Path(example).stem
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        command = ["--app-dir", str(folder), f"{name}:app", "--fd", str(listener.fileno())]
+        process = subprocess.Popen(
+            [sys.executable, "-m", "uvicorn", *command], pass_fds=[listener.fileno()]
+        )
+        url = f"http://127.0.0.1:{listener.getsockname()[1]}"
+    try:
+        with httpx.Client(base_url=url, timeout=30, trust_env=False) as client:
+            yield client
+    finally:
+        process.terminate()
+        process.wait(30)
+
+
 def text(body: bytes) -> str:
     """What the answer says."""
     chunks = [json.loads(event.data) for event in check_stream(body, "openai")[:-1]]
     deltas = [choice["delta"] for chunk in chunks for choice in chunk["choices"]]
     return "".join(delta.get("content") or "" for delta in deltas)
+
+
+def usage(body: bytes) -> dict[str, int]:
+    """The tokens that the stream counts."""
+    (used,) = [chunk["usage"] for chunk in events_of(body) if chunk.get("usage")]
+    return {name: used[name] for name in ("prompt_tokens", "completion_tokens")}
 
 
 def test_every_example_is_listed_with_how_to_run_it_and_tested() -> None:
@@ -100,22 +131,116 @@ def test_answers_are_saved_also_when_the_client_has_left(
     assert not saved["disconnected"].endswith("!")
 
 
-def test_the_proxy_passes_answers_and_refusals_on(monkeypatch: pytest.MonkeyPatch) -> None:
-    async def upstream(request: ChatRequest) -> AsyncIterator[str]:
-        assert request.model == "small"
-        if request.prompt == "too much":
-            raise RateLimited(retry_after=7)
-        yield f"Hello, {request.prompt}!"
-
-    with serve(ChatApp(upstream)) as url:
+@contextmanager
+def model(answer: Answer, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """A model behind an OpenAI-compatible API, which the examples that begin now call."""
+    with serve(ChatApp(answer)) as url:
         monkeypatch.setenv("OPENAI_BASE_URL", url)
         monkeypatch.setenv("OPENAI_API_KEY", "-")
         monkeypatch.setenv("OPENAI_MODEL", "small")
         monkeypatch.setenv("NO_PROXY", "127.0.0.1")
-        with running("fastapi/proxy_openai.py") as client:
-            response = client.post("/v1/chat/completions", json=CHAT)
-            assert text(response.content) == "Hello, Ada!"
-            refused = {"messages": [{"role": "user", "content": "too much"}], "stream": True}
-            response = client.post("/v1/chat/completions", json=refused)
-            assert response.status_code == 429
-            assert response.headers["retry-after"] == "7"
+        yield
+
+
+async def greeter(request: ChatRequest) -> AsyncIterator[Any]:
+    """A model that may be asked too much."""
+    assert request.model == "small"
+    if request.prompt == "too much":
+        raise RateLimited(retry_after=7)
+    yield f"Hello, {request.prompt}!"
+    yield Usage(input_tokens=3, output_tokens=5)
+
+
+def test_the_proxy_passes_answers_and_refusals_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    with model(greeter, monkeypatch), running("fastapi/proxy_openai.py") as client:
+        response = client.post("/v1/chat/completions", json=CHAT)
+        assert text(response.content) == "Hello, Ada!"
+        refused = {"messages": [{"role": "user", "content": "too much"}], "stream": True}
+        response = client.post("/v1/chat/completions", json=refused)
+        assert response.status_code == 429
+        assert response.headers["retry-after"] == "7"
+
+
+@pytest.mark.parametrize("example", ["fastapi/langchain_chat.py", "litestar/callbacks.py"])
+def test_langchain_streams_token_by_token_and_with_its_usage(
+    example: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    module("langchain_openai")
+    go_on = threading.Event()
+
+    async def slow(request: ChatRequest) -> AsyncIterator[Any]:
+        yield "Hello, "
+        # Nothing more before the client has that.
+        assert await anyio.to_thread.run_sync(go_on.wait, 10)
+        yield f"{request.prompt}!"
+        yield Usage(input_tokens=3, output_tokens=5)
+
+    with model(slow, monkeypatch), by_command(example) as client:
+        asked = {**CHAT, "stream_options": {"include_usage": True}}
+        with client.stream("POST", "/v1/chat/completions", json=asked) as response:
+            assert response.status_code == 200
+            body = b""
+            for piece in response.iter_bytes():
+                body += piece
+                if b"Hello, " in body:
+                    go_on.set()
+    assert text(body) == "Hello, Ada!"
+    assert usage(body) == {"prompt_tokens": 3, "completion_tokens": 5}
+
+
+@pytest.mark.parametrize("example", ["fastapi/langchain_chat.py", "litestar/callbacks.py"])
+def test_langchain_passes_refusals_on(example: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    module("langchain_openai")
+    refused = {"messages": [{"role": "user", "content": "too much"}], "stream": True}
+    with model(greeter, monkeypatch), by_command(example) as client:
+        response = client.post("/v1/chat/completions", json=refused)
+        assert response.status_code == 429
+        assert response.headers["retry-after"] == "7"
+
+
+def test_the_agent_answers_with_what_its_tool_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    histories: list[Any] = []
+
+    async def scripted(request: ChatRequest) -> AsyncIterator[Any]:
+        histories.append(request.to_openai())
+        assert request.tools[0]["function"]["name"] == "weather"
+        if len(histories) == 1:
+            yield "I look. "
+            yield ToolCall("call_1", "weather", {"city": "Rome"})
+            yield ToolCall("call_2", "weather", "no JSON")
+        else:
+            yield "It is hot."
+
+    with model(scripted, monkeypatch), running("fastapi/agent.py") as client:
+        response = client.post("/v1/chat/completions", json=CHAT)
+        assert text(response.content) == "I look. It is hot."
+        histories.clear()
+        plain = client.get("/v1/events", params={"prompt": "Ada"})
+    results = [
+        json.loads(event.data)["item"]
+        for event in check_stream(plain.content, "events")
+        if event.event == "item-added"
+    ]
+    assert [(result["id"], result.get("error", False)) for result in results] == [
+        ("call_1", False),
+        ("call_2", True),
+    ]
+    asked, said, first, second = histories[1]
+    assert asked == {"role": "user", "content": "Ada"}
+    assert said["content"] == "I look. "
+    assert [call["id"] for call in said["tool_calls"]] == ["call_1", "call_2"]
+    assert (first["tool_call_id"], json.loads(first["content"])["celsius"]) == ("call_1", 31)
+    assert second["content"].startswith("bad arguments")
+
+
+def test_an_agent_that_never_comes_to_an_end_is_stopped(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = 0
+
+    async def scripted(request: ChatRequest) -> AsyncIterator[Any]:
+        nonlocal asked
+        asked += 1
+        yield ToolCall(f"call_{asked}", "weather", {"city": "Rome"})
+
+    with model(scripted, monkeypatch), running("fastapi/agent.py") as client:
+        client.post("/v1/chat/completions", json=CHAT)
+    assert asked == 5

@@ -8,6 +8,7 @@ import sys
 import threading
 import weakref
 from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager
 from contextvars import ContextVar
 from typing import Any
 
@@ -124,12 +125,21 @@ def callbacks(log: Log) -> Any:
     return from_callbacks(produce)
 
 
+@asynccontextmanager
+async def decorated(log: Log) -> AsyncIterator[Any]:
+    try:
+        yield Iterable(log)
+    finally:
+        log("decorated")
+
+
 SHAPES: dict[str, tuple[Callable[[Log], Any], list[str]]] = {
     "async generator": (generator, ["generator"]),
     "async iterable": (Iterable, ["iterable"]),
     "awaitable": (awaited, ["iterable"]),
     "context manager": (Manager, ["iterable", "manager"]),
     "awaitable of a context manager": (awaited_manager, ["iterable", "manager"]),
+    "decorated context manager": (decorated, ["iterable", "decorated"]),
     "function": (lambda log: lambda: generator(log), ["generator"]),
     "sync generator": (sync_generator, ["sync generator"]),
     "sync iterator": (SyncIterator, ["sync iterator"]),
@@ -159,6 +169,18 @@ async def test_every_shape_is_closed_once_wherever_it_is_cut(shape: str, cut: in
     assert log.closed == closes
     assert len(results) == 1
     assert "Hello, you".startswith(results[0].message.text)
+
+
+async def test_a_context_manager_of_nothing_to_iterate_is_left_again() -> None:
+    log = Log()
+
+    class Nothing(Manager):
+        async def __aenter__(self) -> Any:
+            return 42
+
+    with pytest.raises(TypeError, match="cannot stream from int"):
+        await collect(Nothing(log))
+    assert log.closed == ["manager"]
 
 
 async def test_every_close_is_tried_whatever_the_others_raise(

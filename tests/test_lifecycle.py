@@ -659,11 +659,103 @@ def test_an_item_after_the_finish_is_no_new_model_call(
     assert (events[-1].reason, events[-1].usage) == ("content_filter", Usage(5, 1))
 
 
+@pytest.mark.parametrize(
+    ("chunks", "reason"),
+    [
+        ([Text("a")], "stop"),
+        ([Text("a"), ToolCall("c", "f")], "tool_calls"),
+        ([ToolCallDelta(0, "c", "f"), ToolResult("c")], "tool_calls"),
+        ([ToolCall("c", "f"), Finish("tool_calls"), Text("b")], "stop"),
+        ([ToolCall("c", "f"), Step(), Text("b")], "stop"),
+        ([ToolCallDelta(0, "c", "f", hosted=True), Text("b")], "stop"),
+    ],
+)
+def test_a_finish_without_a_reason_is_told_by_whether_the_model_called_tools(
+    chunks: list[Chunk], reason: str
+) -> None:
+    events = run(*chunks, Finish(None, "STOP"))
+    assert isinstance(events[-1], RunFinished)
+    assert (events[-1].reason, events[-1].native) == (reason, "STOP")
+
+
+# Signatures of reasoning
+
+
+def test_a_signature_closes_the_reasoning_and_is_kept_with_it() -> None:
+    first, second = (Part(i, "reasoning", i, 0, f"reasoning_run_{i}") for i in (0, 1))
+    assert run(Reasoning("a"), Reasoning("b", "sig1"), Reasoning("c"), Reasoning("", "sig2"))[
+        2:-2
+    ] == [
+        PartStarted(3, first),
+        PartDelta(4, first, "a"),
+        PartDelta(5, first, "b"),
+        PartEnded(6, first, "ab", "sig1"),
+        PartStarted(7, second),
+        PartDelta(8, second, "c"),
+        PartEnded(9, second, "c", "sig2"),
+    ]
+
+
+@pytest.mark.parametrize("before", [[], [Text("a")], [Reasoning("b", "sig1")]])
+def test_a_signature_without_any_reasoning_is_a_part_of_its_own(before: list[Chunk]) -> None:
+    events = run(*before, Reasoning("", "sig"), Text("c"))
+    signed = [event for event in events if isinstance(event, PartEnded) and event.signature]
+    assert (signed[-1].text, signed[-1].signature) == ("", "sig")
+    check_order(events)
+
+
+@pytest.mark.parametrize("chunk", [Reasoning("a", 5), Reasoning("", b"sig")])  # type: ignore[arg-type]
+def test_a_signature_that_is_no_text_is_a_type_error_and_changes_nothing(chunk: Chunk) -> None:
+    lifecycle = started()
+    with pytest.raises(TypeError):
+        lifecycle.feed(chunk)
+    assert words(lifecycle.feed(Text("a")))[0].startswith("step 0")
+
+
+def test_a_part_without_a_signature_does_not_mention_it() -> None:
+    part = Part(0, "text", 0, 0, "text_run_0")
+    assert "signature" not in msgspec.to_builtins(PartEnded(1, part, "a"))
+    assert msgspec.to_builtins(PartEnded(1, part, "a", "sig"))["signature"] == "sig"
+
+
+# Tools that the provider runs itself
+
+
+def test_a_hosted_call_and_its_pieces_are_not_shown() -> None:
+    assert told(
+        Text("a"),
+        ToolCallDelta(1, "srv", "search", hosted=True),
+        ToolCallDelta(1, arguments='{"q":'),
+        ToolCallDelta(1, arguments="1}"),
+        Text("b"),
+    ) == told(Text("a"), Text("b"))
+
+
+@pytest.mark.parametrize("between", [[], [Finish()], [Step()]])
+def test_another_call_at_the_index_of_a_hosted_one_is_shown(between: list[Chunk]) -> None:
+    hosted = ToolCallDelta(0, "srv", "search", hosted=True)
+    events = run(hosted, *between, ToolCallDelta(0, "a", "f"), ToolCallDelta(0, arguments="{}"))
+    assert [e.text for e in events if isinstance(e, PartEnded)] == ["{}"]
+
+
+@pytest.mark.parametrize("boundary", [Finish(), Step()])
+def test_what_is_hosted_is_forgotten_at_the_next_model_call(boundary: Chunk) -> None:
+    lifecycle = started()
+    lifecycle.feed(ToolCallDelta(0, None, "search", hosted=True))
+    lifecycle.feed(boundary)
+    assert lifecycle.feed(ToolCallDelta(0, None, "f"))
+
+
 # Usage
 
 
 def test_a_later_usage_of_the_same_model_call_replaces_the_earlier() -> None:
     assert told(Usage(10, 1), Usage(10, 5)) == ["usage 10/1", "usage 10/5"]
+
+
+def test_a_count_that_a_later_usage_leaves_out_stays_as_it_was() -> None:
+    assert run(Usage(10, 1, 4, 2), Usage(0, 5))[-1] == RunFinished(4, Usage(10, 5, 4, 2), "stop")
+    assert run(Usage(0, 0), Usage(0, 0))[-1] == RunFinished(4, Usage(), "stop")
 
 
 def test_additive_usage_is_added() -> None:
@@ -974,3 +1066,36 @@ def _content(message: Message) -> list[object]:
         (item.part, item.text) if isinstance(item, MessagePart) else item
         for item in message.content
     ]
+
+
+# Ids of calls, and parts that broke off
+
+
+def test_calls_of_the_same_id_get_ids_of_their_own_and_results_go_to_the_one_that_waits() -> None:
+    events = run(
+        ToolCall("a", "f"),
+        ToolCall("a", "f"),
+        ToolResult("a", 1),
+        ToolResult("a", 2),
+        ToolResult("a", 3),
+        ToolCall("a_2", "f"),
+        ToolResult("a_2", 4),
+        ToolResult("b", 5),
+    )
+    assert [e.part.id for e in events if isinstance(e, PartStarted)] == ["a", "a_2", "a_2_2"]
+    items = [e.item for e in events if isinstance(e, ItemAdded)]
+    assert [(i.id, i.output) for i in items if isinstance(i, ToolResult)] == [
+        ("a", 1),
+        ("a_2", 2),
+        ("a_2", 3),
+        ("a_2_2", 4),
+        ("b", 5),
+    ]
+
+
+@pytest.mark.parametrize("end", ["fail", "abort"])
+def test_a_part_that_is_open_when_the_run_breaks_off_is_not_whole(end: str) -> None:
+    lifecycle = started()
+    events = [*lifecycle.feed(Text("a")), *lifecycle.feed(ToolCallDelta(0, "c", "f"))]
+    events += lifecycle.fail(LLMStreamError()) if end == "fail" else lifecycle.abort("gone")
+    assert [e.whole for e in events if isinstance(e, PartEnded)] == [True, False]

@@ -11,7 +11,7 @@ and `verify.ts` and `apply/default.ts` of `@ag-ui/client` 1.0.
     Reasoning           REASONING_START, REASONING_MESSAGE_START, _CONTENT, _END,
                         REASONING_END; its signature is a REASONING_ENCRYPTED_VALUE
     ToolCall(Delta)     TOOL_CALL_START, _ARGS, _END. Parallel calls share the assistant's
-                        message of the text before them
+                        message of the text before them. A call that broke off has no _END
     ToolResult          TOOL_CALL_RESULT, as text; failures have metadata {"error": true}. Of a
                         call that nobody made, CUSTOM "llmstream.tool_result"
     Source, File        CUSTOM "llmstream.source" and "llmstream.file"
@@ -94,13 +94,13 @@ class AGUI(Struct, frozen=True, kw_only=True):
         calls = (call.get("id") for message in request.messages for call in message.tool_calls)
         return msgspec.structs.replace(
             self,
-            thread_id=request.thread_id,
-            run_id=request.run_id,
-            known_calls=frozenset(filter(None, calls)),
+            thread_id=request.thread_id or self.thread_id,
+            run_id=request.run_id or self.run_id,
+            known_calls=self.known_calls.union(filter(None, calls)),
         )
 
 
-# How the events of a kind of text begin, and the field that their text stands in.
+# The kinds that are text on the wire, by the words that their events begin with.
 _TEXTS = {
     "text": "TEXT_MESSAGE",
     "refusal": "TEXT_MESSAGE",
@@ -134,8 +134,8 @@ class _Encoder:
                 return _event("STEP_FINISHED", stepName=self._step_name)
             case PartStarted(part=part):
                 return self._open(part)
-            case PartEnded(part=part, signature=signature):
-                return _close(part, signature)
+            case PartEnded():
+                return _close(event)
             case ItemAdded():
                 return self._item(event)
             case RunFinished(reason=reason):
@@ -242,12 +242,14 @@ class _Encoder:
         return {"usage": [{**model, **readable}]}
 
 
-def _close(part: Part, signature: str | None) -> bytes:
+def _close(event: PartEnded) -> bytes:
+    part = event.part
     match part.kind:
         case "tool_call":
-            return _event("TOOL_CALL_END", toolCallId=part.id)
+            # It would say that the arguments are complete; RUN_ERROR closes what is open.
+            return _event("TOOL_CALL_END", toolCallId=part.id) if event.whole else b""
         case "reasoning":
-            sealed = b"" if signature is None else _sealed(part, signature)
+            sealed = b"" if event.signature is None else _sealed(part, event.signature)
             return (
                 _event("REASONING_MESSAGE_END", messageId=part.id)
                 + sealed

@@ -9,10 +9,9 @@ from typing import Any
 
 from msgspec import Struct
 
-from ..errors import BadRequest
 from ..request import ChatMessage, ChatRequest
 from .requests import bad_field, convert, decode_json
-from .ui_requests import file_part
+from .ui_requests import file_part, missing
 
 __all__ = ["decode_request"]
 
@@ -127,7 +126,7 @@ def _assistant(message: _Message, path: str, thinking: list[dict[str, Any]]) -> 
 
 def _result(message: _Message, path: str) -> ChatMessage:
     if message.tool_call_id is None:
-        raise _missing(f"{path}.toolCallId")
+        raise missing(f"{path}.toolCallId")
     return ChatMessage(
         role="tool",
         content=_content(message, path) or message.error or "",
@@ -147,7 +146,7 @@ def _thinking(message: _Message) -> list[dict[str, Any]]:
 def _content(message: _Message, path: str) -> str | list[dict[str, Any]]:
     content = message.content
     if content is None:
-        raise _missing(f"{path}.content")
+        raise missing(f"{path}.content")
     if isinstance(content, dict):
         raise bad_field(f"{path}.content", "must be text or a list of parts")
     if isinstance(content, str):
@@ -212,7 +211,3 @@ def _binary(binary: _Binary) -> dict[str, Any] | None:
         url = f"data:{binary.mime_type};base64,{binary.data}"
         return file_part(url, binary.mime_type, binary.filename)
     return None if binary.id is None else {"type": "file", "file": {"file_id": binary.id}}
-
-
-def _missing(path: str) -> BadRequest:
-    return BadRequest(f"{path} is required.", param=path, code="missing_field")

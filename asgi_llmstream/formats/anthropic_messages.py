@@ -12,6 +12,8 @@ open call is streamed as it grows, and what comes for the others waits until it 
     refusals        `text` blocks; one that ends the answer makes its stop reason "refusal"
     sources         citations (`web_search_result_location`) of the text that they stand in,
                     precede or follow; dropped if there is none
+    calls           one that broke off is not stopped, since clients run it then, and calls that
+                    waited for it are not sent: the error follows
     finish reasons  Anthropic's own word if the provider said one, else the nearest
     usage           zeros in `message_start`, since the tokens are counted later; the counts, or
                     zeros where there are none, in `message_delta`
@@ -141,10 +143,12 @@ class _Encoder:
                 self._waiting[part.index] = _Waiting(part)
                 return b""
             case PartEnded(part=part):
-                if part.index == self._current:
-                    return self._close(event) + self._catch_up()
-                self._waiting[part.index].end = event
-                return b""
+                if part.index != self._current:
+                    self._waiting[part.index].end = event
+                    return b""
+                if part.kind == "tool_call" and not event.whole:
+                    return b""
+                return self._close(event) + self._catch_up()
             case ItemAdded(item=Source() as source):
                 return self._delta({"type": "citations_delta", "citation": _citation(source)})
             case RunStarted():

@@ -8,6 +8,8 @@ Every text, refusal and reasoning is an output item of its own, and so is every 
     what            becomes
     ------------    -----------------------------------------------------------------------
     tool results    `function_call_output` items; whether the tool failed is lost
+    calls           one that broke off has no `done` event, at which clients run it, and is
+                    "incomplete" in the failed response
     signatures      `encrypted_content` of the reasoning item
     sources         `url_citation` annotations of the text that they stand in, precede or follow;
                     dropped if there is none. A whole answer has them all at the text's end
@@ -231,6 +233,9 @@ class _Encoder:
         item = self._output[where["output_index"]]
         name, constant = _DELTAS[part.kind]
         if part.kind == "tool_call":
+            if not event.whole:
+                item |= {"status": "incomplete", "arguments": event.text}
+                return b""
             # A call without arguments; clients parse what there is.
             out = b"" if event.text else self._emit(f"{name}.delta", {**where, "delta": "{}"})
             item["arguments"] = event.text or "{}"
@@ -246,7 +251,7 @@ class _Encoder:
             item["summary" if part.kind == "reasoning" else "content"] = [body]
         if event.signature is not None:
             item["encrypted_content"] = event.signature
-        return out + self._done(where["output_index"])
+        return out + self._done(where["output_index"], event.whole)
 
     def _tool_result(self, result: ToolResult) -> bytes:
         output = result.output
@@ -265,10 +270,10 @@ class _Encoder:
         fields = {"output_index": len(self._output) - 1, "item": item}
         return self._emit("response.output_item.added", fields)
 
-    def _done(self, index: int) -> bytes:
+    def _done(self, index: int, whole: bool = True) -> bytes:
         item = self._output[index]
         if "status" in item:
-            item["status"] = "completed"
+            item["status"] = "completed" if whole else "incomplete"
         return self._emit("response.output_item.done", {"output_index": index, "item": item})
 
     def _cite(self, source: Source) -> bytes:

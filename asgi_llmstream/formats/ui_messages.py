@@ -10,7 +10,8 @@ schema of `ai` 5.0.0, which refuses unknown keys.
     Text, Refusal       text parts: nothing tells the two apart
     Reasoning           reasoning parts; a signature is Anthropic's provider metadata
     ToolCall(Delta)     tool-input-start, -delta, -available; arguments that are no JSON become
-                        tool-input-error (strict_v5: tool-output-error)
+                        tool-input-error (strict_v5: tool-output-error), and so does a call that
+                        broke off
     ToolResult          tool-output-available, -error; of a call that the client does not know,
                         which would kill the stream, data-tool-result
     Source, File        source-url, file
@@ -94,7 +95,9 @@ class UIMessages(Struct, frozen=True, kw_only=True):
 
     def for_request(self, request: ChatRequest) -> UIMessages:
         message_id, calls = continued(request.body)
-        return msgspec.structs.replace(self, message_id=message_id, known_calls=calls)
+        return msgspec.structs.replace(
+            self, message_id=message_id or self.message_id, known_calls=self.known_calls | calls
+        )
 
 
 _START_STEP = b'data: {"type":"start-step"}\n\n'
@@ -157,22 +160,29 @@ class _Encoder:
     def _close(self, event: PartEnded) -> bytes:
         part = event.part
         if part.kind == "tool_call":
-            return self._input(part, event.text)
+            return self._input(event)
         if event.signature is None:
             return _chunk(f"{_TEXTS[part.kind]}-end", id=part.id)
         sealed = {"anthropic": {"signature": event.signature}}
         return _chunk("reasoning-end", id=part.id, providerMetadata=sealed)
 
-    def _input(self, part: Part, arguments: str) -> bytes:
+    def _input(self, event: PartEnded) -> bytes:
+        # A client runs its tool as soon as the input is there: never half of it.
+        if not event.whole:
+            return self._bad_input(event, "The answer broke off.")
         try:
-            input = _parsed(arguments)
+            input = _parsed(event.text)
         except ValueError:
-            error = "The model wrote arguments that are not JSON."
-            if self._format.strict_v5:
-                return _chunk("tool-output-error", toolCallId=part.id, errorText=error)
-            call = {"toolCallId": part.id, "toolName": part.name, "input": arguments}
-            return _chunk("tool-input-error", **call, errorText=error)
-        return _chunk("tool-input-available", toolCallId=part.id, toolName=part.name, input=input)
+            return self._bad_input(event, "The model wrote arguments that are not JSON.")
+        call = {"toolCallId": event.part.id, "toolName": event.part.name}
+        return _chunk("tool-input-available", **call, input=input)
+
+    def _bad_input(self, event: PartEnded, error: str) -> bytes:
+        id = event.part.id
+        if self._format.strict_v5:
+            return _chunk("tool-output-error", toolCallId=id, errorText=error)
+        call = {"toolCallId": id, "toolName": event.part.name, "input": event.text}
+        return _chunk("tool-input-error", **call, errorText=error)
 
     def _item(self, event: ItemAdded) -> bytes:
         match event.item:

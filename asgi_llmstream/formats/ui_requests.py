@@ -15,7 +15,7 @@ from ..request import ChatMessage, ChatRequest
 from .base import dumps
 from .requests import bad_field, convert, decode_json
 
-__all__ = ["as_text", "continued", "decode_request", "file_part"]
+__all__ = ["as_text", "continued", "decode_request", "file_part", "missing"]
 
 
 def as_text(value: Any) -> str:
@@ -102,15 +102,19 @@ def _check(message: _UIMessage, path: str) -> None:
     if message.role not in _ROLES:
         raise bad_field(f"{path}.role", f"must be one of {', '.join(_ROLES)}")
     for j, part in enumerate(message.parts):
-        for name, missing in (
+        for name, absent in (
             ("text", part.type == "text" and part.text is None),
             ("url", part.type == "file" and part.url is None),
             ("toolCallId", _is_tool(part) and not part.tool_call_id),
             ("toolName", part.type == "dynamic-tool" and not part.tool_name),
         ):
-            if missing:
-                where = f"{path}.parts[{j}].{name}"
-                raise BadRequest(f"{where} is required.", param=where, code="missing_field")
+            if absent:
+                raise missing(f"{path}.parts[{j}].{name}")
+
+
+def missing(path: str) -> BadRequest:
+    """The error for a field that has to be there."""
+    return BadRequest(f"{path} is required.", param=path, code="missing_field")
 
 
 def _is_tool(part: _Part) -> bool:

@@ -22,7 +22,7 @@ from operator import itemgetter
 from typing import Any, Literal
 
 from ..backend import Task, spawn, wakeup
-from ..chunks import Error, Raw
+from ..chunks import Error, Raw, Usage
 from ..drain import draining, stream_began, stream_ended
 from ..errors import (
     FirstChunkTimeout,
@@ -114,7 +114,7 @@ class Generation:
     def start(self) -> None:
         """Start the producer's task, in a copy of the caller's context."""
         self._began = self._clock.now()
-        stream_began()
+        stream_began(self._options.longest_end)
         self._emit(self._lifecycle.start())
         self._task = spawn(self._run)
         self._ticker = Ticker.current(self._clock)
@@ -144,7 +144,7 @@ class Generation:
             if self.outcome is None:
                 await self._produce()
             else:
-                discard(self._producer)  # stopped before its first step
+                await discard(self._producer)  # stopped before its first step
         except BaseException as error:
             self._raised(error)
             if not isinstance(error, Exception) and self._cancels == 0:
@@ -211,7 +211,7 @@ class Generation:
                 self.cause = self.error
                 self._end("error", events)
                 return
-            if self._first_at is None:
+            if self._first_at is None and type(chunk) is not Usage:  # which says nothing yet
                 self._first_at = self._clock.now()
             self._emit(events)
 

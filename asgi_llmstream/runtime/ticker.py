@@ -19,7 +19,7 @@ import anyio
 
 from ..backend import loop_key, spawn, wakeup
 from ..clock import Clock
-from ..drain import draining
+from ..drain import draining, raise_overdue
 
 __all__ = ["Ticked", "Ticker"]
 
@@ -103,6 +103,7 @@ class Ticker:
 
     def _look_at_all(self) -> None:
         now = self._clock.now()
+        raise_overdue()
         if draining() and not self._drained:
             self._drained = True
             for ticked in self._active:
