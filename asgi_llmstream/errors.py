@@ -16,6 +16,7 @@ __all__ = [
     "Forbidden",
     "IdleTimeout",
     "LLMStreamError",
+    "LimitExceeded",
     "MethodNotAllowed",
     "NotFound",
     "Overloaded",
@@ -120,6 +121,13 @@ class NotFound(LLMStreamError):
     default_status = 404
     default_code = "not_found"
     default_message = "There is nothing here."
+
+
+class LimitExceeded(LLMStreamError):
+    """The answer is larger than one of `StreamOptions`' limits allows; what came is kept."""
+
+    default_code = "limit_exceeded"
+    default_message = "The answer is larger than this server allows."
 
 
 class MethodNotAllowed(LLMStreamError):

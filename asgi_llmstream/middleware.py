@@ -207,6 +207,10 @@ class _Relay:
             self._close_by = self.options.clock.now() + self.options.close_timeout
             self._ticker.look(self, self._close_by)
 
+    def fail(self, error: LLMStreamError) -> None:
+        """There is no word for an error that every client of a foreign stream would know."""
+        self.stop("error", error)
+
     def tick(self, now: float) -> float:
         options = self.options
         if draining() and options.shutdown_grace is not None:

@@ -23,7 +23,16 @@ _SECONDS = (
     "close_timeout",
     "shutdown_grace",
 )
-_COUNTS = ("max_body_size", "max_streams", "buffer_events", "buffer_size")
+_COUNTS = (
+    "max_body_size",
+    "max_streams",
+    "max_chunk_size",
+    "max_message_size",
+    "max_tool_arguments",
+    "max_stream_size",
+    "buffer_events",
+    "buffer_size",
+)
 
 
 class StreamOptions(Struct, frozen=True, kw_only=True):
@@ -43,6 +52,12 @@ class StreamOptions(Struct, frozen=True, kw_only=True):
         shutdown_grace: how long streams may go on when the server shuts down.
         max_body_size: the largest request body that `ChatApp` reads.
         max_streams: how many answers `ChatApp` produces at the same time; more get a 503.
+        max_chunk_size: the longest text of one chunk, in characters.
+        max_message_size: the longest answer: text, reasoning and tool calls together, in
+            characters.
+        max_tool_arguments: the longest arguments of one tool call, in characters.
+        max_stream_size: how many bytes of a stream are sent. An answer that passes one of these
+            four ends with an error that the client sees; what came before is kept.
         buffer_events: how many events may wait for the reader before the producer has to.
         buffer_size: how many characters may.
         on_disconnect: what happens to the producer when the client leaves: "cancel" it, or let
@@ -63,6 +78,10 @@ class StreamOptions(Struct, frozen=True, kw_only=True):
     shutdown_grace: float | None = 5
     max_body_size: int | None = 16 * 1024 * 1024
     max_streams: int | None = None
+    max_chunk_size: int | None = None
+    max_message_size: int | None = None
+    max_tool_arguments: int | None = None
+    max_stream_size: int | None = None
     buffer_events: int = 256
     buffer_size: int = 65536
     on_disconnect: Literal["cancel", "complete"] = "cancel"

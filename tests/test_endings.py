@@ -25,6 +25,7 @@ from asgi_llmstream import (
     StreamOptions,
     StreamResult,
     ToolCall,
+    ToolCallDelta,
     ToolResult,
     Usage,
     collect,
@@ -717,3 +718,59 @@ async def test_nothing_unexpected_is_logged_for_a_good_answer(
 
     await Run(producer()).whole()
     assert [r for r in caplog.records if r.name == "asgi_llmstream"] == []
+
+
+# Limits.
+
+
+async def babbling() -> AsyncIterator[Any]:
+    while True:
+        yield "x" * 10
+        await anyio.lowlevel.checkpoint()
+
+
+async def calling() -> AsyncIterator[Any]:
+    yield ToolCallDelta(0, "a", "f")
+    yield ToolCallDelta(1, "b", "g")
+    while True:
+        yield ToolCallDelta(0, arguments="x" * 10)
+        yield ToolCallDelta(1, arguments="x" * 10)
+        await anyio.lowlevel.checkpoint()
+
+
+async def one_large() -> AsyncIterator[Any]:
+    yield "Hel"
+    yield "x" * 1000
+
+
+@pytest.mark.parametrize(
+    ("producer", "limit", "kept"),
+    [
+        (babbling, {"max_message_size": 95}, 100),
+        (one_large, {"max_chunk_size": 999}, 1003),
+        (babbling, {"max_stream_size": 5000}, None),
+        (calling, {"max_tool_arguments": 95}, 0),
+    ],
+)
+async def test_an_answer_that_is_too_large_ends_with_an_error_and_keeps_what_came(
+    producer: Any, limit: dict[str, int], kept: int | None
+) -> None:
+    run = Run(producer(), **limit)
+    response = await run.whole()
+    assert error_of(response)["code"] == "limit_exceeded"
+    assert run.result.outcome == "error"
+    assert kept is None or len(run.result.message.text) == kept
+
+
+async def test_an_answer_within_its_limits_is_whole() -> None:
+    async def producer() -> AsyncIterator[Any]:
+        yield "x" * 10
+        yield ToolCall("c", "f", "{}")
+
+    limits = {
+        "max_message_size": 12,
+        "max_chunk_size": 10,
+        "max_tool_arguments": 2,
+        "max_stream_size": 5000,
+    }
+    assert finish_reason_of(await Run(producer(), **limits).whole()) == "tool_calls"

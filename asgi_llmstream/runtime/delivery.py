@@ -15,7 +15,7 @@ import anyio
 import anyio.lowlevel
 
 from ..backend import spawn
-from ..errors import LLMStreamError, ShuttingDown
+from ..errors import LimitExceeded, LLMStreamError, ShuttingDown
 from ..events import Terminal
 from ..formats.base import Format, WholeFormat
 from ..http import RawHeaders, Receive, Send, json_headers
@@ -64,6 +64,9 @@ class Run(Protocol):
 
     def stop(self, outcome: Stopped, cause: BaseException | None = None) -> None:
         """End it from outside; returns at once."""
+
+    def fail(self, error: LLMStreamError) -> None:
+        """The same, with an error that the client is told, if there is a way to."""
 
     async def wait(self) -> None:
         """Wait until it is over, and everybody was told."""
@@ -229,6 +232,7 @@ class StreamDelivery(Delivery):
         self._encode = self._format.encoder()
         self._commit_due = False
         self._heartbeat_due = False
+        self._room_left = self._options.max_stream_size or math.inf
 
     async def _deliver(self) -> None:
         run = self._run
@@ -266,6 +270,9 @@ class StreamDelivery(Delivery):
         encode = self._encode
         # Mostly it is one token.
         body = encode(events[0]) if len(events) == 1 else b"".join(map(encode, events))
+        self._room_left -= len(body)
+        if self._room_left < 0:
+            self._run.fail(LimitExceeded())  # which adds the last event, if there is none yet
         return body, not isinstance(events[-1], Terminal)
 
     def _send_body(self, body: bytes, more: bool = True) -> Awaitable[None]:

@@ -39,6 +39,7 @@ from ..message import Message
 from ..options import StreamOptions
 from ..result import Outcome, StreamResult
 from ..sources import chunks_of
+from .limits import Limits
 from .tail import Tail
 from .ticker import Ticker
 
@@ -98,6 +99,7 @@ class Generation:
         self._began = 0.0
         self._first_at: float | None = None
         self._ended_at: float | None = None
+        self._limits = Limits.of(options)
         self._pulling_since: float | None = None
         self._cancels = 0
         self._close_by = math.inf
@@ -129,6 +131,14 @@ class Generation:
         if self.outcome is None:
             self.cause = cause
             self._end(outcome, self._lifecycle.abort(outcome))
+            self._cancel()
+
+    def fail(self, error: LLMStreamError) -> None:
+        """End the run with an error that the client still sees. Returns at once."""
+        if self.outcome is None:
+            self.error = self.cause = error
+            logger.warning("a stream was ended: %s", error)
+            self._end("error", self._lifecycle.fail(error))
             self._cancel()
 
     async def wait(self) -> None:
@@ -214,6 +224,8 @@ class Generation:
             if self._first_at is None and type(chunk) is not Usage:  # which says nothing yet
                 self._first_at = self._clock.now()
             self._emit(events)
+            if self._limits is not None:
+                self._limits.check(events)
 
     def _emit(self, events: list[Event]) -> None:
         for event in events:
@@ -247,10 +259,7 @@ class Generation:
         if self.outcome is None and draining():
             self._drain(now)
         if self.outcome is None and (timeout := self._expired(now)) is not None:
-            self.error = self.cause = timeout
-            logger.warning("%s", timeout)
-            self._end("error", self._lifecycle.fail(timeout))
-            self._cancel()
+            self.fail(timeout)
         if now >= self._close_by:
             self._close_is_late()
         return min(now + self._patience, self._next_deadline())
