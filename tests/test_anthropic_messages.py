@@ -8,11 +8,11 @@ from typing import Any
 
 import anthropic_grammar
 import pytest
-from answering import SILENT, TEXT, serving
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from providers import module
 from pydantic import TypeAdapter
+from scripted import SILENT, TEXT, serving
 from test_formats import ANY_CHUNK, JSON, events_of, wire
 
 from asgi_llmstream.chunks import (
@@ -583,7 +583,7 @@ def said(message: Any) -> Any:
     return dump
 
 
-@pytest.mark.parametrize("prompt", ["everything", "agent", "refuse", "length", "filter"])
+@pytest.mark.parametrize("prompt", ["everything", "loop", "decline", "length", "filter"])
 def test_the_helper_accumulates_to_the_same_as_the_whole_answer(client: Any, prompt: str) -> None:
     with client.messages.stream(**asking(prompt)) as stream:
         helped = stream.get_final_message()
@@ -618,7 +618,7 @@ def test_the_raw_stream_has_the_same_events(client: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    ("prompt", "reason"), [("length", "max_tokens"), ("refuse", "refusal"), ("filter", "refusal")]
+    ("prompt", "reason"), [("length", "max_tokens"), ("decline", "refusal"), ("filter", "refusal")]
 )
 def test_endings_say_why(client: Any, prompt: str, reason: str) -> None:
     assert client.messages.create(**asking(prompt)).stop_reason == reason

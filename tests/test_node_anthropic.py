@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from answering import SILENT, TEXT, serving
 from node import Run, node
+from scripted import SILENT, TEXT, serving
 
 __all__ = ["node"]
 
@@ -31,7 +31,7 @@ def texts(events: list[dict[str, Any]]) -> list[str]:
     return [delta["text"] for delta in deltas if delta["type"] == "text_delta"]
 
 
-@pytest.mark.parametrize("prompt", ["everything", "agent", "refuse", "length", "filter"])
+@pytest.mark.parametrize("prompt", ["everything", "loop", "decline", "length", "filter"])
 def test_the_helper_accumulates_to_the_same_as_the_whole_answer(
     node: Run, url: str, prompt: str
 ) -> None:
@@ -64,7 +64,7 @@ def test_the_raw_stream_has_the_same_events(node: Run, url: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("prompt", "reason"), [("length", "max_tokens"), ("refuse", "refusal"), ("filter", "refusal")]
+    ("prompt", "reason"), [("length", "max_tokens"), ("decline", "refusal"), ("filter", "refusal")]
 )
 def test_endings_say_why(node: Run, url: str, prompt: str, reason: str) -> None:
     answer = node("anthropic.mjs", url, "helper", prompt)["answer"]

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from answering import SILENT, TEXT, serving
 from node import Run, node
+from scripted import SILENT, TEXT, serving
 
 __all__ = ["node"]
 
@@ -58,7 +58,7 @@ def texts(api: str, events: list[dict[str, Any]]) -> list[str]:
 
 
 @pytest.mark.parametrize("api", APIS)
-@pytest.mark.parametrize("prompt", ["everything", "agent", "refuse", "length", "filter"])
+@pytest.mark.parametrize("prompt", ["everything", "loop", "decline", "length", "filter"])
 def test_the_helper_accumulates_to_the_same_as_the_whole_answer(
     node: Run, url: str, api: str, prompt: str
 ) -> None:
@@ -106,7 +106,7 @@ def test_the_helper_adds_the_responses_events_up_to_the_last_ones_response(
 
 
 def test_a_tools_result_arrives_with_responses(node: Run, url: str) -> None:
-    answer = node("openai.mjs", url, "responses", "helper", "agent")["answer"]
+    answer = node("openai.mjs", url, "responses", "helper", "loop")["answer"]
     assert answer["output"][1]["type"] == "function_call_output"
     assert answer["output"][1]["output"] == '{"sum":2}'
 

@@ -9,13 +9,13 @@ from typing import Any
 import openai
 import pytest
 import responses_grammar
-from answering import SILENT, TEXT, serving
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from openai import OpenAI
 from openai.lib.streaming.responses._responses import ResponseStreamState
 from openai.types.responses import ResponseStreamEvent
 from pydantic import TypeAdapter
+from scripted import SILENT, TEXT, serving
 from test_formats import ANY_CHUNK, JSON, events_of, wire
 
 from asgi_llmstream.chunks import (
@@ -674,7 +674,7 @@ def last_of(client: OpenAI, prompt: str) -> Any:
     return last
 
 
-@pytest.mark.parametrize("prompt", ["everything", "agent", "refuse"])
+@pytest.mark.parametrize("prompt", ["everything", "loop", "decline"])
 def test_raw_stream_helper_and_whole_answer_are_the_same(client: OpenAI, prompt: str) -> None:
     with client.responses.stream(model="m", input=prompt) as stream:
         helped = stream.get_final_response()
@@ -708,7 +708,7 @@ def test_text_reasoning_parallel_calls_and_usage_arrive(client: OpenAI) -> None:
 
 
 def test_a_tools_result_arrives_and_goes_back_as_input(client: OpenAI) -> None:
-    with client.responses.stream(model="m", input="agent") as stream:
+    with client.responses.stream(model="m", input="loop") as stream:
         answer = stream.get_final_response()
     assert [item.type for item in answer.output] == [
         "function_call",
@@ -717,7 +717,7 @@ def test_a_tools_result_arrives_and_goes_back_as_input(client: OpenAI) -> None:
     ]
     history: Any = [item.model_dump(exclude_none=True) for item in answer.output]
     again = client.responses.create(
-        model="m", input=[*history, {"role": "user", "content": "agent"}]
+        model="m", input=[*history, {"role": "user", "content": "loop"}]
     )
     assert again.output_text == "It is 2."
 
