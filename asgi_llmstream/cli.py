@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import math
 import os
 import socket
 from typing import NoReturn
@@ -40,6 +41,9 @@ def demo(host: str, port: int | None) -> None:
     OPENAI_API_KEY   answer from a provider instead of the built-in responder
     OPENAI_BASE_URL  another provider than OpenAI: anything that speaks chat completions
     OPENAI_MODEL     which of its models
+
+    \b
+    LLMSTREAM_DEMO_SPEED  how many times faster the built-in responder talks, such as 10
     """
     try:
         from .demo.server import DemoServer
@@ -60,8 +64,9 @@ def demo(host: str, port: int | None) -> None:
 def _answerer() -> tuple[Answer, str, str]:
     """Who answers: the callable, its model's name, and a line that says it to the user."""
     if not os.environ.get("OPENAI_API_KEY"):
-        from .demo.responder import answer
+        from .demo.responder import Responder
 
+        answer = Responder(speed=_speed())
         return answer, "demo", "the built-in responder (set OPENAI_API_KEY for a real model)"
     from .demo.upstream import openai_answer, openai_model
 
@@ -72,6 +77,17 @@ def _answerer() -> tuple[Answer, str, str]:
     model = openai_model()
     where = os.environ.get("OPENAI_BASE_URL") or "https://api.openai.com/v1"
     return proxy, model, f"{model} at {where}"
+
+
+def _speed() -> float:
+    given = os.environ.get("LLMSTREAM_DEMO_SPEED") or "1"
+    try:
+        speed = float(given)
+    except ValueError:
+        speed = 0
+    if not 0 < speed < math.inf:
+        _give_up(f"LLMSTREAM_DEMO_SPEED must be a positive number, not {given!r}")
+    return speed
 
 
 def _listen(host: str, port: int | None) -> socket.socket:  # noqa: RET503 (never falls off)

@@ -9,11 +9,13 @@ from typing import Any
 
 import anyio
 import pytest
+from test_iterables import SHAPES, WORDS, Log
 
-from asgi_llmstream import LLMStreamError, collect
+from asgi_llmstream import LLMStream, LLMStreamError, StreamResult, collect
 from asgi_llmstream.accumulate import accumulate
 from asgi_llmstream.chunks import Error, Finish, Step, Text, ToolCall, ToolResult, Usage
 from asgi_llmstream.message import MessageToolCall
+from asgi_llmstream.testing import Client, settle
 
 pytestmark = pytest.mark.anyio
 
@@ -252,3 +254,41 @@ async def test_an_agents_loop_has_each_models_answer_for_the_next_step() -> None
 async def test_an_answer_is_a_producer_itself() -> None:
     answer = accumulate(Source("a", Text("b")))
     assert (await collect(answer)).text == answer.message.text == "ab"
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("cut", range(1, len(WORDS) + 1))
+async def test_every_shape_is_closed_once_wherever_the_answer_is_left(shape: str, cut: int) -> None:
+    make, closes = SHAPES[shape]
+    log = Log()
+    seen = []
+    async with aclosing(accumulate(make(log))) as answer:
+        async for item in answer:
+            seen.append(item)
+            if len(seen) == cut:
+                break
+    await settle()
+    assert log.closed == closes
+    assert answer.message.text == "".join(WORDS[:cut])
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("cut", range(1, len(WORDS)))
+async def test_every_shape_is_closed_once_wherever_the_client_leaves_an_agent(
+    shape: str, cut: int
+) -> None:
+    make, closes = SHAPES[shape]
+    log = Log()
+
+    async def agent() -> AsyncIterator[Any]:
+        async with aclosing(accumulate(make(log))) as answer:
+            async for chunk in answer:
+                yield chunk
+
+    results: list[StreamResult] = []
+    stream = LLMStream(agent(), on_finish=results.append)
+    async with Client(stream).stream("GET", "/") as response:
+        response.disconnect_after(cut)
+        await response.returned()
+    assert log.closed == closes
+    assert "".join(WORDS).startswith(results[0].message.text)

@@ -169,6 +169,19 @@ def test_slow_is_one_long_silence_in_the_middle() -> None:
     assert 10 < pauses.index(responder.SLOW_PAUSE) < len(pauses) - 10
 
 
+def test_speed_shortens_every_pause_but_the_silence_that_was_asked_for() -> None:
+    async def pauses(speed: float) -> list[float]:
+        taken = Pauses()
+        async for _chunk in Responder(sleep=taken, speed=speed)(request("slow")):
+            pass
+        return taken.taken
+
+    usual, fast = anyio.run(pauses, 1), anyio.run(pauses, 10)
+    assert usual.count(responder.SLOW_PAUSE) == fast.count(responder.SLOW_PAUSE) == 1
+    others = [pause for pause in usual if pause != responder.SLOW_PAUSE]
+    assert [pause for pause in fast if pause != responder.SLOW_PAUSE] == [p / 10 for p in others]
+
+
 def test_error_breaks_off_in_the_middle_of_the_text() -> None:
     said: list[Any] = []
 
@@ -293,7 +306,7 @@ async def test_stop_ends_open_streams_and_those_that_still_come(speaks_first: bo
         app.stop()
     assert len(closed) == 3
     for stream in streams:
-        ending = b"event: run-aborted" if speaks_first else b'"code":"overloaded"'
+        ending = b"event: run-aborted" if speaks_first else b'"code":"shutting_down"'
         assert ending in stream.body
         assert stream.status == (200 if speaks_first else 503)
     late = await Exchange("GET", "/v1/events", b"prompt=x").run(app)
@@ -305,7 +318,7 @@ async def test_stop_ends_open_streams_and_those_that_still_come(speaks_first: bo
 
 @pytest.fixture
 def demo() -> Iterator[DemoProcess]:
-    with running_demo() as process:
+    with running_demo(LLMSTREAM_DEMO_SPEED="20") as process:
         yield process
 
 
@@ -398,6 +411,20 @@ def test_a_provider_answers_when_there_is_a_key(demo: DemoProcess, client: httpx
     assert '"text":" 84."' in stream
     assert "event: run-finished" in stream
     assert "event: run-failed" in broken
+
+
+@pytest.mark.parametrize("speed", ["0", "-1", "fast", "nan", "inf"])
+def test_a_speed_that_is_none_is_an_error_that_says_so(speed: str) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "asgi_llmstream", "demo", "--port", "0"],
+        capture_output=True,
+        text=True,
+        timeout=30,
+        env={**os.environ, "OPENAI_API_KEY": "", "LLMSTREAM_DEMO_SPEED": speed},
+    )
+    assert done.returncode == 1
+    assert "LLMSTREAM_DEMO_SPEED must be a positive number" in done.stderr
+    assert "Traceback" not in done.stderr
 
 
 def test_a_port_in_use_is_an_error_that_says_so() -> None:

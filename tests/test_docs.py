@@ -13,7 +13,7 @@ import asgi_llmstream.formats
 import asgi_llmstream.testing
 
 ROOT = Path(__file__).parent.parent
-PAGES = ["README.md", "docs/names.md", "docs/frameworks.md"]
+PAGES = ["README.md", "docs/names.md", "docs/frameworks.md", "docs/sources.md"]
 
 
 def blocks(page: str) -> list[str]:

@@ -33,6 +33,13 @@ def browser() -> Iterator[Browser]:
 
 @pytest.fixture(scope="module")
 def demo(browser: Browser) -> Iterator[DemoProcess]:
+    with running_demo(LLMSTREAM_DEMO_SPEED="20") as process:
+        yield process
+
+
+@pytest.fixture(scope="module")
+def paced_demo(browser: Browser) -> Iterator[DemoProcess]:
+    """In the time that it takes people to watch it."""
     with running_demo() as process:
         yield process
 
@@ -96,19 +103,76 @@ def observe(page: Page) -> None:
     )
 
 
-@pytest.mark.parametrize("protocol", ["events", "openai"])
-def test_tokens_are_seen_as_they_arrive(page: Page, protocol: str) -> None:
+PROTOCOLS = ["events", "openai", "responses", "anthropic", "ui", "agui"]
+# Those that send the user's words alone, and those that keep tool results to themselves.
+WITHOUT_HISTORY = ["events"]
+WITHOUT_RESULTS = ["openai", "anthropic"]
+
+
+def test_every_protocol_of_the_chat_can_be_chosen(page: Page) -> None:
+    offered = page.get_by_label("Protocol").locator("option")
+    assert [option.get_attribute("value") for option in offered.all()] == PROTOCOLS
+
+
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+def test_every_protocol_shows_the_answer_its_error_and_the_conversation(
+    page: Page, protocol: str
+) -> None:
     choose(page, protocol)
     observe(page)
     ask(page, "What is 12*7?")
-    status(page, "waiting")
     status(page, "done")
-    seen = page.evaluate("window.seen")
     whole = last(page, "answer-text").text_content()
     assert whole.startswith("12*7 is 84.")
+    seen = page.evaluate("window.seen")
     assert len(seen) > 2
     assert seen[-1] == whole
     assert all(whole.startswith(text) for text in seen)
+    expect(last(page, "reasoning-text")).to_contain_text("There is arithmetic in this: 12*7.")
+    expect(last(page, "tool-name")).to_have_text("calculator")
+    expect(last(page, "tool-arguments")).to_have_text('{"expression":"12*7"}')
+    hidden = "not shown by this protocol"
+    expect(last(page, "tool-output")).to_have_text(hidden if protocol in WITHOUT_RESULTS else "84")
+    expect(last(page, "figures")).to_have_text(re.compile(r"[1-9]\d* tokens? in, [1-9]\d* out"))
+
+    ask(page, "error")
+    status(page, "error")
+    expect(last(page, "error")).to_have_text("Error. The demo broke off here, as you asked it to.")
+    partial = last(page, "answer-text").text_content()
+    assert 0 < len(partial) < len(whole)
+
+    ask(page, "Hello")
+    status(page, "done")
+    recalled = protocol not in WITHOUT_HISTORY
+    assert ("you said “error”" in last(page, "answer-text").text_content()) == recalled
+
+
+def test_the_wait_is_shown_and_then_the_tokens_one_by_one(
+    browser: Browser, paced_demo: DemoProcess
+) -> None:
+    with opened(browser, paced_demo.url) as page:
+        observe(page)
+        ask(page, "Hello")
+        status(page, "waiting")
+        status(page, "streaming")
+        status(page, "done")
+        whole = last(page, "answer-text").text_content()
+        assert len(page.evaluate("window.seen")) > len(whole.split()) / 2
+
+
+def test_a_request_that_is_refused_is_shown_as_the_error_that_it_is(
+    browser: Browser, demo: DemoProcess
+) -> None:
+    with opened(browser, demo.url, tolerated="400") as page:
+        for protocol in PROTOCOLS:
+            if protocol in WITHOUT_HISTORY:
+                continue
+            choose(page, protocol)
+            page.evaluate("page.conversation = [{ role: 'user', content: 5 }]")
+            ask(page, "Hello")
+            status(page, "error")
+            expect(last(page, "error")).to_contain_text("(400)")
+            page.get_by_role("button", name="New", exact=True).click()
 
 
 def test_the_tool_call_its_result_the_reasoning_and_the_figures_are_shown(page: Page) -> None:
@@ -125,25 +189,7 @@ def test_the_tool_call_its_result_the_reasoning_and_the_figures_are_shown(page: 
     )
 
 
-def test_openai_chat_shows_the_call_and_that_its_result_does_not_travel(page: Page) -> None:
-    choose(page, "openai")
-    ask(page, "What is 12*7?")
-    status(page, "done")
-    expect(last(page, "tool-arguments")).to_have_text('{"expression":"12*7"}')
-    expect(last(page, "tool-output")).to_have_text("not shown by this protocol")
-    expect(last(page, "figures")).to_have_text(re.compile("tokens in, "))
-
-
-def test_the_conversation_goes_on_where_the_protocol_carries_it(page: Page) -> None:
-    choose(page, "openai")
-    ask(page, "My cat is grey")
-    status(page, "done")
-    ask(page, "Hello")
-    expect(last(page, "answer-text")).to_contain_text("you said “My cat is grey”", timeout=PATIENCE)
-    status(page, "done")
-
-
-@pytest.mark.parametrize("protocol", ["events", "openai"])
+@pytest.mark.parametrize("protocol", PROTOCOLS)
 def test_silence_is_shown_with_its_heartbeats_and_can_be_stopped(page: Page, protocol: str) -> None:
     choose(page, protocol)
     ask(page, "slow")
@@ -155,19 +201,6 @@ def test_silence_is_shown_with_its_heartbeats_and_can_be_stopped(page: Page, pro
     expect(last(page, "note")).to_have_text("You stopped the answer.")
     assert last(page, "answer-text").text_content() == before
     expect(page.get_by_label("Message")).to_be_focused()
-
-
-@pytest.mark.parametrize("protocol", ["events", "openai"])
-def test_an_answer_that_breaks_off_is_shown_as_an_error_with_what_there_was(
-    page: Page, protocol: str
-) -> None:
-    choose(page, protocol)
-    ask(page, "error")
-    status(page, "error")
-    expect(last(page, "error")).to_have_text("Error. The demo broke off here, as you asked it to.")
-    expect(last(page, "answer-text")).not_to_be_empty()
-    ask(page, "Hello")
-    status(page, "done")
 
 
 def test_the_raw_stream_is_shown_when_asked(page: Page) -> None:
@@ -257,7 +290,7 @@ class Recorded:
 
     async def __call__(self, request: ChatRequest) -> AsyncGenerator[Chunk, None]:
         try:
-            async with aclosing(Responder()(request)) as chunks:
+            async with aclosing(Responder(speed=20)(request)) as chunks:
                 async for chunk in chunks:
                     yield chunk
         except BaseException:
@@ -301,7 +334,7 @@ def test_leaving_an_answer_closes_its_producer(browser: Browser, how: str) -> No
 
 
 def test_a_server_that_ends_in_mid_answer_is_an_error_not_an_answer(browser: Browser) -> None:
-    with running_demo() as demo, opened(browser, demo.url) as page:
+    with running_demo(LLMSTREAM_DEMO_SPEED="20") as demo, opened(browser, demo.url) as page:
         ask(page, "slow")
         expect(last(page, "answer-text")).not_to_be_empty(timeout=PATIENCE)
         demo.process.terminate()
@@ -312,7 +345,10 @@ def test_a_server_that_ends_in_mid_answer_is_an_error_not_an_answer(browser: Bro
 
 def test_a_connection_that_breaks_is_an_error_not_an_answer(browser: Browser) -> None:
     broken = "ERR_INCOMPLETE_CHUNKED_ENCODING"
-    with running_demo() as demo, opened(browser, demo.url, tolerated=broken) as page:
+    with (
+        running_demo(LLMSTREAM_DEMO_SPEED="20") as demo,
+        opened(browser, demo.url, tolerated=broken) as page,
+    ):
         ask(page, "slow")
         expect(last(page, "answer-text")).not_to_be_empty(timeout=PATIENCE)
         demo.process.kill()

@@ -50,13 +50,18 @@ class Responder:
     Args:
         sleep: takes the pauses' seconds; replaced where nobody watches.
         now: what time it is.
+        speed: how many times faster than usual it talks; a silence that was asked for stays.
     """
 
     def __init__(
-        self, sleep: Sleep = anyio.sleep, now: Callable[[], datetime] = datetime.now
+        self,
+        sleep: Sleep = anyio.sleep,
+        now: Callable[[], datetime] = datetime.now,
+        speed: float = 1,
     ) -> None:
         self._sleep = sleep
         self._now = now
+        self._speed = speed
 
     async def __call__(self, request: ChatRequest) -> AsyncGenerator[Chunk, None]:
         """The chunks of the answer.
@@ -65,19 +70,19 @@ class Responder:
             UpstreamError: in the middle of the answer, if the prompt has the word "error".
         """
         plan = self._plan(request)
-        await self._sleep(FIRST_PAUSE)
+        await self._sleep(FIRST_PAUSE / self._speed)
         for token in _tokens(plan.reasoning):
             yield Reasoning(token)
-            await self._sleep(TOKEN_PAUSE)
+            await self._sleep(TOKEN_PAUSE / self._speed)
         yield ToolCall(CALL_ID, plan.tool, plan.arguments)
-        await self._sleep(TOOL_PAUSE)
+        await self._sleep(TOOL_PAUSE / self._speed)
         yield ToolResult(CALL_ID, plan.output, plan.failed)
         tokens = list(_tokens(plan.text))
         for i, token in enumerate(tokens):
             if i == len(tokens) // 2:
                 await self._interlude(request.prompt)
             yield Text(token)
-            await self._sleep(TOKEN_PAUSE)
+            await self._sleep(TOKEN_PAUSE / self._speed)
         yield _usage(request, plan)
         yield Finish("stop")
 

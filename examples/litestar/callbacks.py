@@ -25,7 +25,7 @@ class Teller(AsyncCallbackHandler):
     def __init__(self, emit: Emitter) -> None:
         self._emit = emit
 
-    async def on_llm_new_token(self, token: str, *, chunk: Any = None, **_: Any) -> None:
+    async def on_llm_new_token(self, token: Any, *, chunk: Any = None, **_: Any) -> None:
         # Waits for a slow reader. The chunk's message has the tool calls and the usage, too.
         await self._emit(getattr(chunk, "message", token))
 
