@@ -50,7 +50,7 @@ from asgi_llmstream.testing import check_stream
 from servers import serve
 
 # Seconds after which a request, or the quiet after a round, has hung.
-PATIENCE = float(os.environ.get("PATIENCE", 60))
+PATIENCE = 60
 # A reader that stalls gets this much before `send` blocks, and as much again.
 FLOOD = "x" * 65536
 OPTIONS = StreamOptions(heartbeat_interval=0.2, send_timeout=1, close_timeout=5)
@@ -391,7 +391,7 @@ class _Client:
                 case "leaves at once":
                     await asyncio.sleep(self._dice.choice([0, 0.01]))
                 case "stalls":
-                    while self._mine not in self._soak.results:
+                    while self._mine not in self._soak.results:  # noqa: ASYNC110 (of another loop)
                         await asyncio.sleep(0.05)
                     self._soak.seen[f"stalled: {self._soak.results[self._mine][0]}"] += 1
                 case "fin" | "rst" | "half":

@@ -72,7 +72,8 @@ def running(command: str, directory: Path, **environment: str) -> Iterator[Runni
             start_new_session=True,
         )
     try:
-        _wait_until_it_accepts(port, process)
+        workers = 2 if "--workers 2" in command else 1
+        _wait_until_it_accepts(port, process, directory / "out", workers)
         yield Running(process, port, log)
     finally:
         with suppress(ProcessLookupError):
@@ -80,11 +81,20 @@ def running(command: str, directory: Path, **environment: str) -> Iterator[Runni
         process.wait()
 
 
-def _wait_until_it_accepts(port: int, process: subprocess.Popen[bytes]) -> None:
+# What each worker says when it is ready. A signal that comes before it has set its own handler
+# is lost on granian, which then waits for that worker for ever.
+_READY = ("Started worker-", "Application startup complete", "Running on")
+
+
+def _wait_until_it_accepts(
+    port: int, process: subprocess.Popen[bytes], out: Path, workers: int
+) -> None:
     give_up = time.monotonic() + 20
     while time.monotonic() < give_up and process.poll() is None:
-        with suppress(OSError), socket.create_connection(("127.0.0.1", port), 1):
-            return
+        said = out.read_text()
+        if sum(map(said.count, _READY)) >= workers:
+            with suppress(OSError), socket.create_connection(("127.0.0.1", port), 1):
+                return
         time.sleep(0.05)
     raise RuntimeError("the server did not start")
 

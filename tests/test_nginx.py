@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import socket
 import subprocess
@@ -58,19 +59,18 @@ http {{
 @contextmanager
 def nginx(upstream: str, root: Path) -> Iterator[str]:
     """The address of an nginx in front of `upstream`, with all its files below `root`."""
-    path = shutil.which("nginx") or shutil.which("nginx", path="/usr/sbin:/usr/local/sbin")
+    # Debian's is in /usr/sbin, which is not on everybody's PATH.
+    path = shutil.which("nginx", path=os.environ.get("PATH", "") + ":/usr/sbin:/usr/local/sbin")
     need("nginx", path is not None)
     assert path is not None
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     # Its workers would be nobody's, whom pytest's directories keep out.
-    user = "user root;" if Path("/").owner() == Path(root).owner() else ""
+    user = "user root;" if os.geteuid() == 0 else ""
     config = root / "nginx.conf"
     config.write_text(
-        CONFIG.format(
-            root=root, user=user, port=port, upstream=upstream, read_timeout=READ_TIMEOUT
-        )
+        CONFIG.format(root=root, user=user, port=port, upstream=upstream, read_timeout=READ_TIMEOUT)
     )
     process = subprocess.Popen(
         [path, "-e", str(root / "error.log"), "-p", str(root), "-c", str(config)],
@@ -127,7 +127,7 @@ class Answers:
     async def _answer(self, request: ChatRequest) -> AsyncIterator[str]:
         try:
             for word in ("one ", "two ", "three"):
-                while not self._go_on.acquire(blocking=False):
+                while not self._go_on.acquire(blocking=False):  # noqa: ASYNC110 (of a thread)
                     await anyio.sleep(0.005)
                 yield word
         finally:
@@ -180,7 +180,7 @@ def test_silence_that_is_longer_than_nginx_waits_survives_by_its_heartbeats(
         silent_since = time.monotonic()
         while time.monotonic() < silent_since + 2 * READ_TIMEOUT or body.count(": ping") < 4:
             body += next(pieces)
-        assert "data" not in body.replace('"role":"assistant"', "") or "one" not in body
+        assert "one" not in body
         for _ in range(3):
             answers.go_on()
         body += "".join(pieces)
