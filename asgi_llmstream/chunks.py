@@ -16,6 +16,7 @@ __all__ = [
     "File",
     "Finish",
     "FinishReason",
+    "Native",
     "Raw",
     "Reasoning",
     "Refusal",
@@ -120,6 +121,20 @@ class Data(Chunk, frozen=True, tag="data"):
 
     name: str
     value: Any = None
+
+
+class Native(Chunk, frozen=True, tag="native"):
+    """What a provider's chunk held that we have no word for: the readers make it, and formats of
+    the same family pass it on; all others leave it out.
+
+    Attributes:
+        family: "openai" or "anthropic".
+        fields: of OpenAI what was unknown in the "chunk", its "choice" and its "delta"; of
+            Anthropic an unknown "event" whole, or what was unknown in a "message_delta".
+    """
+
+    family: str
+    fields: dict[str, Any]
 
 
 class Raw(Chunk, frozen=True, tag="raw"):

@@ -7,7 +7,7 @@ text-like parts never overlap, tool calls may.
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 from msgspec import Struct
 
@@ -16,6 +16,7 @@ from .chunks import Data, File, FinishReason, Raw, Source, ToolResult, Usage
 __all__ = [
     "Event",
     "ItemAdded",
+    "NativeAdded",
     "Part",
     "PartDelta",
     "PartEnded",
@@ -112,6 +113,13 @@ class ItemAdded(Event, frozen=True, tag="item-added"):
     """Something that comes whole."""
 
     item: ToolResult | Source | File | Data | Raw
+
+
+class NativeAdded(Event, frozen=True, tag="native-added"):
+    """Something of the provider's own, for formats of its family: see `chunks.Native`."""
+
+    family: str
+    fields: dict[str, Any]
 
 
 class UsageReported(Event, frozen=True, tag="usage-reported"):

@@ -11,6 +11,7 @@
     Source, File,   nothing             adds an item: a citation does not cut the text that
     Data, Raw                           it stands in
     Step            the step            the next chunk begins a step of this name
+    Native          nothing             passes it on, unless it only repeats itself
     Usage           nothing             reports the total so far
     Finish          all parts           the model call is over: more content begins a step
     Error           the step            ends the run
@@ -33,6 +34,7 @@ from .chunks import (
     File,
     Finish,
     FinishReason,
+    Native,
     Raw,
     Reasoning,
     Refusal,
@@ -48,6 +50,7 @@ from .errors import LLMStreamError
 from .events import (
     Event,
     ItemAdded,
+    NativeAdded,
     Part,
     PartDelta,
     PartEnded,
@@ -106,6 +109,7 @@ class Lifecycle:
         self._broken = False
         self._finish: Finish | None = None
         self._used = _UsageSum()
+        self._native: dict[str, Any] = {}
         self.ended = False
 
     @property
@@ -276,6 +280,16 @@ class Lifecycle:
 
     def _feed_item(self, chunk: Source | File | Data | Raw) -> list[Event]:
         return [*self._begin_step(), ItemAdded(self._next(), chunk)]
+
+    def _feed_native(self, chunk: Native) -> list[Event]:
+        fields = _plain(chunk.fields)
+        # What every chunk repeats, as a fingerprint, is passed on once.
+        repeated, constant = self._native, fields.pop("chunk", {})
+        changed = {k: v for k, v in constant.items() if k not in repeated or repeated[k] != v}
+        self._native = repeated | changed
+        if changed:
+            fields["chunk"] = changed
+        return [NativeAdded(self._next(), chunk.family, fields)] if fields else []
 
     def _feed_step(self, chunk: Step) -> list[Event]:
         self._check_names()
@@ -478,6 +492,7 @@ _TABLE: dict[type[Chunk], Callable[[Lifecycle, Any], list[Event]]] = {
     File: Lifecycle._feed_item,
     Data: Lifecycle._feed_data,
     Raw: Lifecycle._feed_item,
+    Native: Lifecycle._feed_native,
     Step: Lifecycle._feed_step,
     Usage: Lifecycle._feed_usage,
     Finish: Lifecycle._feed_finish,

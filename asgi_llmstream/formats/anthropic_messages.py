@@ -34,6 +34,7 @@ from ..errors import LLMStreamError
 from ..events import (
     Event,
     ItemAdded,
+    NativeAdded,
     Part,
     PartDelta,
     PartEnded,
@@ -124,6 +125,8 @@ class _Encoder:
         self._waiting: dict[int, _Waiting] = {}
         self._last: PartKind | None = None
         self._citations = Citations()
+        # What the upstream's `message_delta` had beside; the last model call's goes out.
+        self._native: dict[str, Any] = {}
 
     def encode(self, event: Event) -> bytes:
         if type(event) is PartDelta:  # the hot path
@@ -155,6 +158,11 @@ class _Encoder:
                 return named("message_start", {"message": _message(event)})
             case RunFinished():
                 return self._finish(event)
+            case NativeAdded(family="anthropic", fields={"event": {"type": str(kind), **fields}}):
+                return named(kind, fields)
+            case NativeAdded(family="anthropic", fields=fields):
+                self._native = fields
+                return b""
             case RunFailed(status=status, message=message):
                 return named("error", _error(status, message))
             case RunAborted(reason=reason):
@@ -196,7 +204,11 @@ class _Encoder:
     def _finish(self, event: RunFinished) -> bytes:
         reason = _stop_reason(event.reason, event.native, self._last)
         delta = {"stop_reason": reason, "stop_sequence": None}
-        last = named("message_delta", {"delta": delta, "usage": _usage(event.usage)})
+        own = {
+            "delta": self._native.get("delta", {}) | delta,
+            "usage": self._native.get("usage", {}) | _usage(event.usage),
+        }
+        last = named("message_delta", self._native.get("message_delta", {}) | own)
         return last + named("message_stop", {})
 
 

@@ -16,6 +16,7 @@ from ..chunks import FinishReason, Usage
 from ..errors import BadRequest, LLMStreamError
 from ..events import (
     Event,
+    NativeAdded,
     Part,
     PartDelta,
     PartStarted,
@@ -107,6 +108,7 @@ class _Encoder:
         self._envelope = b""
         self._prefix = b""
         self._suffix = b""
+        self._native: dict[str, Any] | None = None
         self._keys = {
             "text": b'"content":',
             "reasoning": dumps(format.reasoning_field) + b":",
@@ -115,14 +117,18 @@ class _Encoder:
 
     def encode(self, event: Event) -> bytes:
         if type(event) is PartDelta:
-            return self._delta(event.part, event.text)
+            delta = self._delta(event.part, event.text)
+            return delta if self._native is None else self._with_native(delta)
         match event:
             case RunStarted():
                 return self._start(event)
             case PartStarted(part=Part(kind="tool_call")):
-                return self._call(event.part)
+                return self._with_native(self._call(event.part))
             case RunFinished():
-                return self._finish(event)
+                return self._with_native(self._finish(event))
+            case NativeAdded(family="openai", fields=fields):
+                self._native = _merged(self._native or {}, fields)
+                return b""
             case RunFailed(message=message, status=status, code=code, param=param):
                 return self._fail(error_object(message, status, code, param))
             case RunAborted(reason=reason):
@@ -130,6 +136,20 @@ class _Encoder:
                 return self._fail(error_object(message, 500, "aborted", None))
             case _:
                 return b""
+
+    def _with_native(self, events: bytes) -> bytes:
+        """What the upstream's chunk had beside, in the chunk that its words go out with."""
+        if self._native is None:
+            return events
+        first, rest = events.split(b"\n\n", 1)
+        chunk = msgspec.json.decode(first.removeprefix(b"data: "))
+        native, self._native = self._native, None
+        choice = chunk["choices"][0]
+        # The envelope and the words are ours, whatever the upstream calls its fields.
+        chunk = native.get("chunk", {}) | chunk
+        chunk["choices"] = [native.get("choice", {}) | choice]
+        chunk["choices"][0]["delta"] = native.get("delta", {}) | choice["delta"]
+        return data(dumps(chunk)) + rest
 
     def _start(self, event: RunStarted) -> bytes:
         constant = {
@@ -172,6 +192,10 @@ class _Encoder:
 
     def _fail(self, error: dict[str, Any]) -> bytes:
         return data(dumps(error)) + (DONE if self._format.done_after_error else b"")
+
+
+def _merged(before: dict[str, Any], fields: dict[str, Any]) -> dict[str, Any]:
+    return {k: before.get(k, {}) | fields.get(k, {}) for k in before.keys() | fields.keys()}
 
 
 def error_object(message: str, status: int, code: str, param: str | None) -> dict[str, Any]:

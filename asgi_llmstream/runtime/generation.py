@@ -22,7 +22,7 @@ from operator import itemgetter
 from typing import Any, Literal
 
 from ..backend import Task, spawn, wakeup
-from ..chunks import Error, Raw, Usage
+from ..chunks import Error, Native, Raw, Usage
 from ..drain import draining, stream_began, stream_ended
 from ..errors import (
     FirstChunkTimeout,
@@ -221,7 +221,8 @@ class Generation:
                 self.cause = self.error
                 self._end("error", events)
                 return
-            if self._first_at is None and type(chunk) is not Usage:  # which says nothing yet
+            # Usage and what is the provider's own say nothing yet.
+            if self._first_at is None and type(chunk) not in (Usage, Native):
                 self._first_at = self._clock.now()
             self._emit(events)
             if self._limits is not None:

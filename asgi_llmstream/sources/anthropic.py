@@ -11,8 +11,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
-from ..chunks import Chunk, Reasoning, Text, ToolCallDelta, Usage
-from .base import arguments, comes_from, finish, get, read_error, string
+from ..chunks import Chunk, Native, Reasoning, Text, ToolCallDelta, Usage
+from .base import arguments, comes_from, finish, get, read_error, string, unknown
 from .blocks import read_block, read_sources
 
 __all__ = ["is_event", "read_event"]
@@ -29,8 +29,13 @@ def is_event(item: object) -> bool:
 
 
 def read_event(item: Any) -> Iterable[Chunk]:
-    reader = _EVENTS.get(get(item, "type"))
-    return () if reader is None else reader(item)
+    kind = get(item, "type")
+    reader = _EVENTS.get(kind)
+    if reader is not None:
+        return reader(item)
+    if kind in _KNOWN or kind in _DERIVED:
+        return ()
+    return (Native("anthropic", {"event": unknown(item, frozenset())}),)
 
 
 def _read_start(event: Any) -> Iterator[Chunk]:
@@ -70,8 +75,16 @@ def _read_block_delta(event: Any) -> Iterator[Chunk]:
 
 
 def _read_message_delta(event: Any) -> Iterator[Chunk]:
+    delta = get(event, "delta")
+    fields = {
+        "message_delta": unknown(event, _KNOWN_IN_MESSAGE_DELTA),
+        "delta": unknown(delta, _KNOWN_IN_DELTA),
+        "usage": unknown(get(event, "usage"), _KNOWN_IN_USAGE),
+    }
+    if found := {level: given for level, given in fields.items() if given}:
+        yield Native("anthropic", found)
     yield from _read_usage(event)
-    if reason := get(get(event, "delta"), "stop_reason"):
+    if reason := get(delta, "stop_reason"):
         yield finish(reason)
 
 
@@ -109,4 +122,18 @@ _EVENTS: dict[Any, Callable[[Any], Iterable[Chunk]]] = {
     "error": read_error,
 }
 
+_KNOWN_IN_MESSAGE_DELTA = frozenset({"type", "delta", "usage"})
+_KNOWN_IN_DELTA = frozenset({"stop_reason", "stop_sequence"})
+_KNOWN_IN_USAGE = frozenset(
+    {
+        "input_tokens",
+        "output_tokens",
+        "output_tokens_details",
+        "cache_creation_input_tokens",
+        "cache_read_input_tokens",
+    }
+)
+
+# What the SDK's helper stream derives from the raw events.
+_DERIVED = {"text", "input_json", "citation", "thinking", "signature", "compaction"}
 _KNOWN = {*_EVENTS, "content_block_stop", "message_stop", "ping"}

@@ -8,7 +8,16 @@ from typing import Any
 from ..chunks import Error, Finish, FinishReason
 from ..errors import LLMStreamError, Overloaded, RateLimited, UpstreamError, UpstreamTimeout
 
-__all__ = ["arguments", "comes_from", "finish", "get", "is_named", "read_error", "string"]
+__all__ = [
+    "arguments",
+    "comes_from",
+    "finish",
+    "get",
+    "is_named",
+    "read_error",
+    "string",
+    "unknown",
+]
 
 _NOT_PYDANTIC: Any = object()
 
@@ -28,6 +37,15 @@ def get(item: Any, name: str) -> Any:
     if extra is _NOT_PYDANTIC:
         return getattr(item, name, None)
     return extra.get(name) if extra else None
+
+
+def unknown(item: Any, known: frozenset[str]) -> dict[str, Any]:
+    """The fields of an SDK's object or of a dict that are there, not null, and not `known`."""
+    if isinstance(item, dict):
+        fields = item
+    else:
+        fields = {**getattr(item, "__dict__", {}), **(getattr(item, "model_extra", None) or {})}
+    return {k: v for k, v in fields.items() if k not in known and v is not None and k[0] != "_"}
 
 
 def is_named(item: object, *names: str) -> bool:

@@ -10,8 +10,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from ..chunks import Chunk, Reasoning, Refusal, Text, ToolCallDelta, Usage
-from .base import arguments, comes_from, finish, get, read_error, string
+from ..chunks import Chunk, Native, Reasoning, Refusal, Text, ToolCallDelta, Usage
+from .base import arguments, comes_from, finish, get, read_error, string, unknown
 from .blocks import read_content, read_sources
 
 __all__ = ["is_chat", "is_helper_event", "read_chat", "read_helper_event", "read_usage"]
@@ -37,13 +37,49 @@ def read_chat(item: Any) -> Iterable[Chunk]:
     if get(item, "error"):
         return read_error(item)  # compatible servers send it in mid-stream, as a chunk
     chunks: list[Chunk] = []
+    native = unknown(item, _KNOWN_IN_CHUNK)
+    fields = {"chunk": native} if native else {}
     for choice in get(item, "choices") or ():
         if not get(choice, "index"):
+            fields |= _unknown_in_choice(choice)
             chunks += _read_choice(choice)
+    if fields:
+        chunks.insert(0, Native("openai", fields))
     usage = get(item, "usage")
     if usage is not None:
         chunks.append(read_usage(usage))
     return chunks
+
+
+_KNOWN_IN_CHUNK = frozenset(
+    {"id", "object", "created", "model", "choices", "usage", "error", "obfuscation"}
+)
+_KNOWN_IN_CHOICE = frozenset({"index", "delta", "message", "text", "finish_reason"})
+_KNOWN_IN_DELTA = frozenset(
+    {
+        "role",
+        "content",
+        "reasoning_content",
+        "reasoning",
+        "refusal",
+        "tool_calls",
+        "function_call",
+        "annotations",
+        "thinking_blocks",
+    }
+)
+
+
+def _unknown_in_choice(choice: Any) -> dict[str, Any]:
+    """Of a stream's choice; a whole answer's has no chunk that it could go out with."""
+    delta = get(choice, "delta")
+    if delta is None:
+        return {}
+    found = {
+        "choice": unknown(choice, _KNOWN_IN_CHOICE),
+        "delta": unknown(delta, _KNOWN_IN_DELTA),
+    }
+    return {level: fields for level, fields in found.items() if fields}
 
 
 def _read_choice(choice: Any) -> Iterator[Chunk]:
