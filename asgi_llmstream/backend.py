@@ -113,10 +113,9 @@ class _AsyncioTask:
 
 
 class _AsyncioWakeup:
-    __slots__ = ("_future", "_loop")
+    __slots__ = ("_future",)  # no loop: tickers hold these, and must not keep theirs alive
 
     def __init__(self) -> None:
-        self._loop = asyncio.get_running_loop()
         self._future: asyncio.Future[None] | None = None
 
     def set(self) -> None:
@@ -125,7 +124,7 @@ class _AsyncioWakeup:
             future.set_result(None)
 
     def wait(self) -> Awaitable[None]:
-        self._future = future = self._loop.create_future()
+        self._future = future = asyncio.get_running_loop().create_future()
         return future
 
 

@@ -6,10 +6,13 @@ between it and the reader.
 
 from __future__ import annotations
 
+import threading
 from collections import deque
 from collections.abc import Awaitable, Callable
 from concurrent.futures import Future
 from typing import Any
+
+import anyio
 
 from .backend import Task, caller_from_thread, spawn, wakeup
 from .chunks import Text
@@ -45,8 +48,12 @@ class Emitter:
             accepted.set()
 
         self._buffer.offer(chunk, accept)
-        while not answer:
-            await accepted.wait()
+        try:
+            while not answer:
+                await accepted.wait()
+        except BaseException:
+            self._buffer.withdraw(accept)  # whoever gives up may say it again
+            raise
         if answer[0] is not None:
             raise answer[0]
 
@@ -74,13 +81,20 @@ class ThreadEmitter:
     def __init__(self, buffer: _Buffer) -> None:
         self._buffer = buffer
         self._call = caller_from_thread()
+        self._loops_thread = threading.get_ident()
 
     def __call__(self, chunk: object) -> None:
         """Emit a chunk of any kind; blocks while the reader is behind.
 
         Raises:
             StreamClosed: if the stream is over.
+            RuntimeError: in the event loop's own thread, which it would block for ever.
         """
+        if threading.get_ident() == self._loops_thread:
+            raise RuntimeError(
+                "emit.from_thread would wait for the event loop that it was called in: "
+                "use `await emit(...)` or `emit.nowait(...)` there"
+            )
         accepted: Future[None] = Future()
 
         def accept(error: Exception | None) -> None:
@@ -166,6 +180,10 @@ class _Buffer:
         else:
             accept(None)
 
+    def withdraw(self, accept: Accepted) -> None:
+        """Take back an offer that still waits."""
+        self._waiting = deque(offer for offer in self._waiting if offer[1] is not accept)
+
     def end(self) -> None:
         """Nobody emits any more: what waits is still read."""
         self._ended = True
@@ -226,6 +244,8 @@ class _Emitted:
             if self._error is None:
                 raise
             error, self._error = self._error, None
+            if isinstance(error, StopAsyncIteration):  # which would pass for the end
+                raise RuntimeError("produce raised StopAsyncIteration") from error
             raise error from None
 
     async def aclose(self) -> None:
@@ -241,6 +261,9 @@ class _Emitted:
         except BaseException:
             self._task.cancel()
             raise
+        if isinstance(self._error, Exception) and not isinstance(self._error, StreamClosed):
+            error, self._error = self._error, None
+            raise error
 
     async def _main(self) -> None:
         self._running = True
@@ -248,7 +271,7 @@ class _Emitted:
             await self._produce(Emitter(self._buffer))
         except BaseException as error:
             self._error = error
-            if not isinstance(error, Exception):
+            if isinstance(error, anyio.get_cancelled_exc_class()):
                 raise
         finally:
             self._buffer.end()

@@ -49,6 +49,7 @@ class LLMStreamError(Exception):
             (RFC 9110 section 10.2.3); a string goes out as it is, so a date works too.
 
     Raises:
+        TypeError: if `message` is no text.
         ValueError: if `status` is no error status, or `retry_after` cannot be a header value.
     """
 
@@ -65,6 +66,8 @@ class LLMStreamError(Exception):
         param: str | None = None,
         retry_after: float | str | None = None,
     ) -> None:
+        if not isinstance(message, str | None):
+            raise TypeError(f"the client reads the message: give a str, not {message!r}")
         self.message = self.default_message if message is None else message
         self.status = self.default_status if status is None else status
         self.code = self.default_code if code is None else code
@@ -243,7 +246,10 @@ def public_error(error: BaseException) -> LLMStreamError:
     between us and the provider: 502. The rest is ours to mend: a generic 500.
     """
     if isinstance(error, LLMStreamError):
-        return error
+        if isinstance(getattr(error, "message", None), str):
+            return error
+        # A subclass whose `__init__` did not call ours.
+        return LLMStreamError(status=type(error).default_status, code=type(error).default_code)
     status = getattr(error, "status_code", None)
     if status is None:  # httpx keeps it in the response
         status = getattr(getattr(error, "response", None), "status_code", None)

@@ -9,7 +9,7 @@ from typing import Any
 
 from .threads import ThreadIterator
 
-__all__ = ["Producer", "Steps", "Stream", "discard", "open_steps"]
+__all__ = ["Producer", "Steps", "Stream", "discard", "is_reusable", "open_steps"]
 
 _Iterable = AsyncIterable[Any] | Iterable[Any]
 _Opened = _Iterable | AbstractAsyncContextManager[AsyncIterable[Any]]
@@ -19,6 +19,13 @@ Stream = _Opened | Awaitable[_Opened]
 
 Producer = Stream | Callable[[], Stream]
 """What a stream is made from; a function is called when it begins."""
+
+
+def is_reusable(producer: object) -> bool:
+    """Whether it can be begun again: a function, or an iterable that is no iterator."""
+    if not _is_iterable(producer):
+        return callable(producer) and not _is_manager(producer)
+    return not (hasattr(producer, "__anext__") or hasattr(producer, "__next__"))
 
 
 class Steps:
@@ -64,6 +71,8 @@ async def open_steps(producer: Any) -> Steps:
 
     Raises:
         TypeError: if there is nothing to iterate over.
+        RuntimeError: if it is a generator that has run already, which would pass for an empty
+            answer.
     """
     # A manager that `asynccontextmanager` made is callable too, as a decorator.
     if callable(producer) and not _is_iterable(producer) and not _is_manager(producer):
@@ -82,6 +91,8 @@ async def open_steps(producer: Any) -> Steps:
             "iterable, an async context manager of one, or an awaitable or function that "
             "returns one"
         )
+    if inspect.isasyncgen(producer) and producer.ag_frame is None:
+        raise RuntimeError("this generator has run already: make one per stream")
     if not hasattr(producer, "__aiter__"):
         return Steps(ThreadIterator(producer), owners)  # which its thread closes
     return Steps(aiter(producer), [producer, *owners])

@@ -23,7 +23,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from typing import Any
+from typing import Any, get_args
 
 import msgspec
 
@@ -276,7 +276,16 @@ class Lifecycle:
         return [*events, ItemAdded(self._next(), result)]
 
     def _feed_data(self, chunk: Data) -> list[Event]:
+        _check_strings(chunk.name)
         return self._feed_item(Data(chunk.name, _plain(chunk.value)))
+
+    def _feed_source(self, chunk: Source) -> list[Event]:
+        _check_strings(chunk.url, chunk.title)
+        return self._feed_item(chunk)
+
+    def _feed_file(self, chunk: File) -> list[Event]:
+        _check_strings(chunk.url, chunk.media_type)
+        return self._feed_item(chunk)
 
     def _feed_item(self, chunk: Source | File | Data | Raw) -> list[Event]:
         return [*self._begin_step(), ItemAdded(self._next(), chunk)]
@@ -301,10 +310,15 @@ class Lifecycle:
         return events
 
     def _feed_usage(self, chunk: Usage) -> list[Event]:
+        counts = (chunk.input_tokens, chunk.output_tokens, chunk.cached_tokens)
+        if not all(isinstance(count, int) for count in (*counts, chunk.reasoning_tokens)):
+            raise TypeError(f"tokens are counted in int: {chunk}")
         total = self._used.report(chunk)
         return [UsageReported(self._next(), total)]
 
     def _feed_finish(self, chunk: Finish) -> list[Event]:
+        if chunk.reason not in (None, *get_args(FinishReason)):
+            raise ValueError(f"{chunk.reason!r} is no finish reason: use Finish('other', 'it')")
         self._check_names()
         events = self._close_parts()
         reason = chunk.reason or ("tool_calls" if self._called else "stop")
@@ -426,7 +440,7 @@ def _row_of(chunk: object) -> Callable[[Lifecycle, Any], list[Event]]:
 def _check_strings(*values: object) -> None:
     for value in values:
         if value is not None and not isinstance(value, str):
-            raise TypeError(f"a tool call is made of str, not of {type(value).__name__}")
+            raise TypeError(f"a chunk's names and texts are str, not {type(value).__name__}")
 
 
 def _json(value: Any) -> str:
@@ -488,8 +502,8 @@ _TABLE: dict[type[Chunk], Callable[[Lifecycle, Any], list[Event]]] = {
     ToolCallDelta: Lifecycle._feed_tool_call_delta,
     ToolCall: Lifecycle._feed_tool_call,
     ToolResult: Lifecycle._feed_tool_result,
-    Source: Lifecycle._feed_item,
-    File: Lifecycle._feed_item,
+    Source: Lifecycle._feed_source,
+    File: Lifecycle._feed_file,
     Data: Lifecycle._feed_data,
     Raw: Lifecycle._feed_item,
     Native: Lifecycle._feed_native,

@@ -10,7 +10,7 @@ from .errors import ShuttingDown
 from .formats.base import Format
 from .formats.openai_chat import OpenAIChat
 from .http import Headers, Receive, Scope, Send, merge_headers, send_empty, send_json
-from .iterables import Producer, discard
+from .iterables import Producer, discard, is_reusable
 from .message import Message
 from .middleware import SCOPE_KEY
 from .options import StreamOptions
@@ -68,7 +68,7 @@ class LLMStream:
         whole: bool = False,
     ) -> None:
         self._producer: Producer | None = producer
-        self._reusable = callable(producer)
+        self._reusable = is_reusable(producer)
         self._format = format
         self._options = options
         self._on_finish = on_finish

@@ -53,6 +53,8 @@ class ThreadIterator:
         while not self._answers:
             await self._answered.wait()
         item, error = self._answers.pop()
+        if isinstance(error, StopAsyncIteration):
+            raise RuntimeError("a sync iterable raised StopAsyncIteration") from error
         if error is not None:
             raise error
         if item is _END:
@@ -78,11 +80,15 @@ class ThreadIterator:
     def _start(self) -> None:
         if not _free_threads.acquire(blocking=False):
             raise Overloaded()
+        thread = threading.Thread(
+            target=copy_context().run, args=(self._main,), name="llmstream", daemon=True
+        )
+        try:
+            thread.start()
+        except RuntimeError as error:  # the system has no more
+            _free_threads.release()
+            raise Overloaded() from error
         self._running = True
-        context = copy_context()
-        threading.Thread(
-            target=context.run, args=(self._main,), name="llmstream", daemon=True
-        ).start()
 
     # The thread's side.
 

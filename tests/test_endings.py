@@ -13,7 +13,9 @@ import pytest
 
 from asgi_llmstream import (
     ChatApp,
+    Data,
     Error,
+    File,
     Finish,
     LLMStream,
     LLMStreamError,
@@ -22,8 +24,10 @@ from asgi_llmstream import (
     RateLimited,
     Reasoning,
     ServerSentEvent,
+    Source,
     StreamOptions,
     StreamResult,
+    Text,
     ToolCall,
     ToolCallDelta,
     ToolResult,
@@ -774,3 +778,166 @@ async def test_an_answer_within_its_limits_is_whole() -> None:
         "max_stream_size": 5000,
     }
     assert finish_reason_of(await Run(producer(), **limits).whole()) == "tool_calls"
+
+
+# What nobody expects of a producer.
+
+
+class Mute(LLMStreamError):
+    def __init__(self, user: str) -> None:  # forgets to call ours
+        self.user = user
+
+
+class Riddle(Exception):
+    @property
+    def status_code(self) -> int:
+        raise RuntimeError("not even this")
+
+
+class Abort(BaseException):
+    pass
+
+
+@pytest.mark.parametrize("error", [Mute("bob"), Riddle(), Abort(), GeneratorExit()])
+@pytest.mark.parametrize("said", [0, 1])
+async def test_any_error_ends_the_stream_visibly_and_leaves_the_server_alone(
+    error: BaseException, said: int
+) -> None:
+    class Producer:
+        def __init__(self) -> None:
+            self._said = 0
+
+        def __aiter__(self) -> Any:
+            return self
+
+        async def __anext__(self) -> str:
+            self._said += 1
+            if self._said > said:
+                raise error
+            return "Hel"
+
+    run = Run(Producer())
+    response = await run.whole()
+    if said:
+        assert error_of(response)["message"] == LLMStreamError.default_message
+    else:
+        assert response.status == 500
+    assert run.result.outcome == "error"
+    assert (await Run(paced(["still here"])).whole()).status == 200
+
+
+@pytest.mark.parametrize("how", ["raises", "hangs"])
+async def test_an_error_is_told_although_the_providers_close_goes_wrong(how: str) -> None:
+    class Provider:
+        def __aiter__(self) -> Any:
+            return self
+
+        async def __anext__(self) -> str:
+            raise RateLimited(retry_after=7)
+
+        async def close(self) -> None:
+            if how == "raises":
+                raise RuntimeError("already closed")
+            await anyio.sleep_forever()
+
+    run = Run(Provider(), close_timeout=5)
+    async with Client(run.stream).stream("GET", "/") as response:
+        await response.started()
+        assert (response.status, response.headers["retry-after"]) == (429, "7")
+        await settle()
+        await run.clock.advance(5)
+        await run.clock.advance(5)
+        await response.returned()
+    assert isinstance(run.result.error, RateLimited)
+
+
+async def test_a_disconnect_that_is_told_during_the_last_send_came_after_the_answer() -> None:
+    results: list[StreamResult] = []
+    last, told = anyio.Event(), anyio.Event()
+
+    async def producer() -> AsyncIterator[str]:
+        yield "Hello"
+
+    async def receive() -> Any:
+        await last.wait()
+        told.set()
+        return {"type": "http.disconnect"}
+
+    async def send(message: Any) -> None:
+        if message.get("more_body") is False:
+            last.set()
+            await told.wait()
+            await settle()
+
+    await LLMStream(producer(), on_finish=results.append)({"type": "http"}, receive, send)
+    assert [(r.outcome, r.disconnected) for r in results] == [("finished", False)]
+
+
+async def test_a_send_that_raises_oserror_is_a_disconnect_although_receive_is_silent() -> None:
+    results: list[StreamResult] = []
+
+    async def receive() -> Any:
+        await anyio.sleep_forever()
+
+    async def send(message: Any) -> None:
+        if message["type"] == "http.response.body":
+            raise OSError("gone")
+
+    with anyio.fail_after(10):
+        stream = LLMStream(a_word_then_silence(), on_finish=results.append)
+        await stream({"type": "http"}, receive, send)
+    assert [(r.outcome, r.disconnected) for r in results] == [("disconnected", True)]
+
+
+async def test_a_generator_that_has_run_does_not_pass_for_an_empty_answer() -> None:
+    async def producer() -> AsyncIterator[str]:
+        yield "Hello"
+
+    used = producer()
+    assert [chunk async for chunk in used] == ["Hello"]
+    run = Run(used)
+    assert (await run.whole()).status == 500
+    assert "has run already" in str(run.result.error)
+
+
+@pytest.mark.parametrize(
+    "chunk",
+    [
+        Source(url=object()),  # type: ignore[arg-type]
+        File(url=b"x", media_type="text/plain"),  # type: ignore[arg-type]
+        Data(name=1),  # type: ignore[arg-type]
+        Usage(input_tokens="3"),  # type: ignore[arg-type]
+        Finish(reason="banana"),  # type: ignore[arg-type]
+        Text(text=5),  # type: ignore[arg-type]
+    ],
+)
+async def test_a_chunk_with_a_field_of_the_wrong_type_is_the_producers_error(chunk: Any) -> None:
+    async def producer() -> AsyncIterator[Any]:
+        yield "Hel"
+        yield chunk
+
+    run = Run(producer(), format=Events())
+    response = await run.whole()
+    assert check_stream(response.body, "events")[-1].event == "run-failed"
+    assert run.result.outcome == "error"
+
+
+@pytest.mark.parametrize(
+    "chunk", [Data("d", "x" * 100_000), File("data:," + "x" * 100_000, "text/plain")]
+)
+async def test_large_items_block_the_producer_of_a_stalled_reader_soon(chunk: Any) -> None:
+    yielded = 0
+
+    async def producer() -> AsyncIterator[Any]:
+        nonlocal yielded
+        while True:
+            yielded += 1
+            yield chunk
+
+    run = Run(producer(), format=Events())
+    async with Client(run.stream).stream("GET", "/") as response:
+        response.stall()
+        await settle()
+        assert yielded <= 4
+        response.disconnect()
+        await response.returned()

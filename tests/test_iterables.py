@@ -16,7 +16,14 @@ import anyio
 import anyio.lowlevel
 import pytest
 
-from asgi_llmstream import LLMStream, StreamOptions, StreamResult, collect, from_callbacks
+from asgi_llmstream import (
+    LLMStream,
+    StreamOptions,
+    StreamResult,
+    Text,
+    collect,
+    from_callbacks,
+)
 from asgi_llmstream.callbacks import Emitter
 from asgi_llmstream.errors import BufferFull, StreamClosed
 from asgi_llmstream.testing import Client, ManualClock, settle
@@ -482,3 +489,66 @@ async def test_a_finished_stream_is_forgotten_while_others_go_on() -> None:
             response.disconnect()
     finally:
         gc.enable()
+
+
+async def test_stop_async_iteration_in_produce_is_an_error_and_no_end() -> None:
+    async def produce(emit: Emitter) -> None:
+        await emit.text("half an ans")
+        raise StopAsyncIteration
+
+    with pytest.raises(RuntimeError, match="StopAsyncIteration"):
+        await collect(from_callbacks(produce))
+
+
+async def test_emitting_from_thread_in_the_loops_own_thread_is_an_error_and_no_deadlock() -> None:
+    async def produce(emit: Emitter) -> None:
+        emit.from_thread.text("x")
+
+    with pytest.raises(RuntimeError, match="await emit"):
+        await collect(from_callbacks(produce))
+
+
+async def test_an_emit_that_was_given_up_is_not_delivered() -> None:
+    taken, gave_up = anyio.Event(), anyio.Event()
+
+    async def produce(emit: Emitter) -> None:
+        emit.text_nowait("a")
+        await taken.wait()
+        emit.text_nowait("b")
+        with anyio.CancelScope() as scope:
+            scope.cancel()
+            await emit.text("given up")
+        gave_up.set()
+        await emit.text("c")
+
+    emitted = aiter(from_callbacks(produce, buffer=1))
+    chunks = [await anext(emitted)]
+    taken.set()
+    await gave_up.wait()
+    chunks += [chunk async for chunk in emitted]
+    assert chunks == [Text("a"), Text("b"), Text("c")]
+
+
+async def test_callbacks_and_lists_may_be_streamed_more_than_once() -> None:
+    async def produce(emit: Emitter) -> None:
+        await emit.text("again")
+
+    for producer in (from_callbacks(produce), ["again"]):
+        stream = LLMStream(producer)
+        for _ in range(2):
+            assert b"again" in (await Client(stream).request("GET", "/")).body
+
+
+def test_a_closed_event_loop_is_forgotten() -> None:
+    import asyncio
+
+    loops: list[weakref.ref[Any]] = []
+
+    async def main() -> None:
+        loops.append(weakref.ref(asyncio.get_running_loop()))
+        await collect(["x"])
+
+    for _ in range(3):
+        asyncio.run(main())
+    gc.collect()
+    assert [loop() for loop in loops] == [None, None, None]

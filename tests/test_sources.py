@@ -18,6 +18,7 @@ from asgi_llmstream.chunks import (
     Error,
     File,
     Finish,
+    Native,
     Raw,
     Reasoning,
     Refusal,
@@ -246,16 +247,37 @@ CASES: dict[str, tuple[dict[str, Any], list[Chunk]]] = {
     ),
     "logprobs and keys that we do not know": (
         body({"delta": {"content": "x", "mood": 1}, "logprobs": {"content": []}}, timings={"n": 1}),
-        [Text("x")],
+        [
+            Native(
+                "openai",
+                {
+                    "chunk": {"timings": {"n": 1}},
+                    "choice": {"logprobs": {"content": []}},
+                    "delta": {"mood": 1},
+                },
+            ),
+            Text("x"),
+        ],
     ),
 }
+
+
+def without_nulls(chunk: Any) -> Any:
+    """SDK objects add null fields to what they hold."""
+    if not isinstance(chunk, Native):
+        return chunk
+    logprobs = chunk.fields["choice"]["logprobs"]
+    given = logprobs if isinstance(logprobs, dict) else logprobs.model_dump()
+    found = {key: value for key, value in given.items() if value is not None}
+    return Native(chunk.family, chunk.fields | {"choice": {"logprobs": found}})
 
 
 @SHAPES
 @pytest.mark.parametrize("case", CASES)
 def test_openais_chunks_are_read_in_every_shape(case: str, shape: Any) -> None:
     given, expected = CASES[case]
-    assert read(shape(given)) == expected
+    found = [without_nulls(chunk) for chunk in read(shape(given))]
+    assert found == expected
 
 
 def test_the_first_chunk_of_azure_has_an_empty_object_field_and_is_a_chunk_all_the_same() -> None:
@@ -266,7 +288,7 @@ def test_the_first_chunk_of_azure_has_an_empty_object_field_and_is_a_chunk_all_t
 
     azure = {"id": "", "object": "", "created": 0, "model": "", "choices": []}
     first = ChatCompletionChunk.construct(**azure, prompt_filter_results=[{"prompt_index": 0}])
-    assert read(first) == []
+    assert [type(chunk) for chunk in read(first)] == [Native]
     second = ChatCompletionChunk.construct(**delta(content="a"))
     assert read(second) == [Text("a")]
 

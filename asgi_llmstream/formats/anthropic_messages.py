@@ -158,10 +158,10 @@ class _Encoder:
                 return named("message_start", {"message": _message(event)})
             case RunFinished():
                 return self._finish(event)
-            case NativeAdded(family="anthropic", fields={"event": {"type": str(kind), **fields}}):
-                return named(kind, fields)
-            case NativeAdded(family="anthropic", fields=fields):
-                self._native = fields
+            case NativeAdded(family="anthropic", fields=native):
+                if "event" in native:  # one that we do not know
+                    return named(str(native["event"].get("type")), native["event"])
+                self._native = native
                 return b""
             case RunFailed(status=status, message=message):
                 return named("error", _error(status, message))

@@ -107,6 +107,7 @@ class Delivery:
         self._sending_since: float | None = None
         self._sent_at = self._began
         self._committed = False
+        self._ending = False
         self._over = False
 
     async def run(self, receive: Receive) -> None:
@@ -127,6 +128,7 @@ class Delivery:
             await self._say_last_words()
             raise
         except BaseException as error:
+            run.disconnected = True  # whatever the producer did, the client has no end of it
             run.stop("error", error)
             raise
         finally:
@@ -143,7 +145,11 @@ class Delivery:
         """End visibly although the server wants its task back at once."""
 
     async def _send(self, message: MutableMapping[str, Any]) -> None:
+        if self._over:
+            # A task that was woken already is not cancelled any more, and must still not send.
+            await anyio.sleep_forever()
         self._sending_since = self._clock.now()
+        self._ending = not message.get("more_body", True)
         try:
             await self._raw_send(message)
         except OSError:
@@ -167,8 +173,8 @@ class Delivery:
         await self._send_whole(error.status, self._format.error_body(error), error.headers)
 
     def _client_left(self, how: Literal["disconnected", "stalled"]) -> None:
-        if self._over:
-            return
+        if self._over or (self._ending and how == "disconnected"):
+            return  # hypercorn says so while the last `send` has not returned yet
         self._over = True
         if self._options.on_disconnect == "cancel":
             self._run.stop(how)
@@ -280,7 +286,7 @@ class StreamDelivery(Delivery):
         return self._send({"type": "http.response.body", "body": body, "more_body": more})
 
     async def _say_last_words(self) -> None:
-        if self._sending_since is not None:
+        if self._over or self._sending_since is not None:
             return  # the interrupted `send` was the last
         with anyio.move_on_after(_LAST_WORDS, shield=True):
             if not self._committed:

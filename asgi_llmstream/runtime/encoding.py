@@ -24,6 +24,7 @@ async def encoded(
     tail = generation.tail
     pulse = _Pulse(tail, options)
     ticker = Ticker.current(options.clock)
+    ended = False
     generation.start()
     ticker.add(pulse, pulse.due)
     try:
@@ -35,6 +36,7 @@ async def encoded(
                     yield body
                     pulse.sent()
                 if isinstance(events[-1], Terminal):
+                    ended = True
                     break
             elif pulse.is_due:
                 yield HEARTBEAT
@@ -43,6 +45,7 @@ async def encoded(
                 await tail.wait()
     finally:
         ticker.remove(pulse)
+        generation.disconnected = not ended
         if options.on_disconnect == "cancel":
             generation.stop("disconnected")
         tail.leave()

@@ -18,8 +18,11 @@ import inspect
 import logging
 import math
 from collections.abc import Awaitable, Callable
+from contextvars import copy_context
 from operator import itemgetter
 from typing import Any, Literal
+
+import anyio
 
 from ..backend import Task, spawn, wakeup
 from ..chunks import Error, Native, Raw, Usage
@@ -116,6 +119,7 @@ class Generation:
     def start(self) -> None:
         """Start the producer's task, in a copy of the caller's context."""
         self._began = self._clock.now()
+        self._context = copy_context()  # for `on_finish`, where the ticker has to call it
         stream_began(self._options.longest_end)
         self._emit(self._lifecycle.start())
         self._task = spawn(self._run)
@@ -156,9 +160,10 @@ class Generation:
             else:
                 await discard(self._producer)  # stopped before its first step
         except BaseException as error:
-            self._raised(error)
-            if not isinstance(error, Exception) and self._cancels == 0:
-                raise  # a cancellation or an exit that is not ours to swallow
+            if error is not self.cause:
+                self._raised(error)
+            if isinstance(error, anyio.get_cancelled_exc_class()) and self._cancels == 0:
+                raise  # a cancellation that is not ours to swallow
         finally:
             assert self._task is not None
             with self._task.shield():
@@ -170,9 +175,13 @@ class Generation:
         steps = await open_steps(self._producer)
         try:
             await self._pull(steps)
+        except BaseException as error:
+            if self.outcome is None:
+                self._fail(error)  # before closing, which may hang or raise something else
+            raise
         finally:
             self._pulling_since = None
-            if self._close_by == math.inf:
+            if self._close_by == math.inf and not self._settling:
                 self._arm_close()
             await steps.close(self._task.shield)
 
@@ -247,7 +256,12 @@ class Generation:
             logger.error("the producer raised after its stream had ended", exc_info=error)
 
     def _fail(self, error: BaseException) -> None:
-        self.error, self.cause = public_error(error), error
+        self.cause = error
+        try:
+            self.error = public_error(error)
+        except Exception:  # it cannot even say what it is
+            logger.exception("%s does not say what may be shown", type(error).__name__)
+            self.error = LLMStreamError()
         if error is self.error:
             logger.warning("the producer raised %s: %s", type(error).__name__, error)
         else:
@@ -326,7 +340,7 @@ class Generation:
             self._options.close_timeout,
             self._producer,
         )
-        spawn(self._settle)
+        spawn(self._settle, self._context)
 
     async def _settle(self) -> None:
         """Once: wait for the reader, run `on_finish`, let `wait` return."""
@@ -334,6 +348,8 @@ class Generation:
             return
         self._settling = True
         self._close_by = math.inf
+        if self.outcome is None:
+            self._fail(RuntimeError("the producer was given up"))
         try:
             await self.tail.left()
             await self._call_on_finish()

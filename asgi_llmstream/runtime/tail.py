@@ -11,7 +11,8 @@ from collections.abc import Awaitable, Sequence
 import anyio.lowlevel
 
 from ..backend import wakeup
-from ..events import Event, PartDelta
+from ..chunks import File, Raw
+from ..events import Event, ItemAdded, PartDelta, PartEnded
 
 __all__ = ["Tail"]
 
@@ -42,7 +43,7 @@ class Tail:
         self.appended += len(events)
         if self._kept:
             for event in events:
-                self._size += len(event.text) if type(event) is PartDelta else _EVENT_SIZE
+                self._size += len(event.text) if type(event) is PartDelta else _size_of(event)
             self._events += events
         self._appended.set()
 
@@ -93,3 +94,18 @@ class Tail:
         """Wait until the reader has left."""
         while not self._left:
             await self._leaving.wait()
+
+
+def _size_of(event: Event) -> int:
+    """Roughly, and never too small by much: an item may be a whole file."""
+    match event:
+        case ItemAdded(item=Raw(data=data)):
+            return _EVENT_SIZE + len(data)
+        case ItemAdded(item=File(url=url)):
+            return _EVENT_SIZE + len(url)
+        case ItemAdded(item=item):
+            return _EVENT_SIZE + len(repr(item))
+        case PartEnded(text=text):
+            return _EVENT_SIZE + len(text)
+        case _:
+            return _EVENT_SIZE

@@ -98,6 +98,7 @@ class Ticker:
         finally:
             stop_listening()
             self._heap.clear()
+            self._wakeup = wakeup()  # the old one knows a future, and so the loop
             self._running = False
             self._next = math.inf
 
