@@ -54,16 +54,18 @@ def route_path(scope: Scope) -> str:
 
 
 def check_media_type(scope: Scope) -> None:
-    """Refuse a body that is said to be no JSON.
+    """Refuse a body that is not said to be JSON.
+
+    Also one of which nothing is said: a browser sends that to other sites without asking them
+    first (Fetch standard, CORS-safelisted request-header), cookies included.
 
     Raises:
-        UnsupportedMediaType: if it is.
+        UnsupportedMediaType: if it is not.
     """
-    for name, value in scope["headers"]:
-        if name == b"content-type":
-            essence = value.split(b";")[0].strip().lower()
-            if essence != b"application/json" and not essence.endswith(b"+json"):
-                raise UnsupportedMediaType()
+    types = [value for name, value in scope["headers"] if name == b"content-type"]
+    essence = types[0].split(b";")[0].strip().lower() if types else b""
+    if essence != b"application/json" and not essence.endswith(b"+json"):
+        raise UnsupportedMediaType()
 
 
 async def read_body(scope: Scope, receive: Receive, limit: int | None) -> bytes | None:

@@ -182,7 +182,7 @@ class Lifecycle:
     def _feed_reasoning(self, chunk: Reasoning) -> list[Event]:
         if chunk.signature is None:
             return self._grow("reasoning", chunk.text)
-        _check_strings(chunk.signature)
+        _check_strings(optional=(chunk.signature,))
         events = self._grow("reasoning", chunk.text)
         open_part = self._text
         if open_part is None or open_part.kind != "reasoning":
@@ -224,7 +224,7 @@ class Lifecycle:
     def _feed_tool_call_delta(self, chunk: ToolCallDelta) -> list[Event]:
         if self._is_hosted(chunk) or not (chunk.id or chunk.name or chunk.arguments):
             return []
-        _check_strings(chunk.id, chunk.name, chunk.arguments)
+        _check_strings(chunk.arguments, optional=(chunk.id, chunk.name))
         call = self._calls.get(chunk.index)
         is_other = call is not None and chunk.id and call.call_id and chunk.id != call.call_id
         if is_other:
@@ -280,7 +280,7 @@ class Lifecycle:
         return self._feed_item(Data(chunk.name, _plain(chunk.value)))
 
     def _feed_source(self, chunk: Source) -> list[Event]:
-        _check_strings(chunk.url, chunk.title)
+        _check_strings(chunk.url, optional=(chunk.title,))
         return self._feed_item(chunk)
 
     def _feed_file(self, chunk: File) -> list[Event]:
@@ -317,8 +317,9 @@ class Lifecycle:
         return [UsageReported(self._next(), total)]
 
     def _feed_finish(self, chunk: Finish) -> list[Event]:
-        if chunk.reason not in (None, *get_args(FinishReason)):
+        if chunk.reason is not None and chunk.reason not in get_args(FinishReason):
             raise ValueError(f"{chunk.reason!r} is no finish reason: use Finish('other', 'it')")
+        _check_strings(optional=(chunk.native,))
         self._check_names()
         events = self._close_parts()
         reason = chunk.reason or ("tool_calls" if self._called else "stop")
@@ -437,9 +438,9 @@ def _row_of(chunk: object) -> Callable[[Lifecycle, Any], list[Event]]:
     raise TypeError(f"{type(chunk).__qualname__} is no chunk")
 
 
-def _check_strings(*values: object) -> None:
-    for value in values:
-        if value is not None and not isinstance(value, str):
+def _check_strings(*values: object, optional: tuple[object, ...] = ()) -> None:
+    for value in (*values, *(value for value in optional if value is not None)):
+        if not isinstance(value, str):
             raise TypeError(f"a chunk's names and texts are str, not {type(value).__name__}")
 
 

@@ -12,8 +12,9 @@ from __future__ import annotations
 import asyncio
 import json
 import sys
-from collections.abc import AsyncIterator
-from typing import Any
+import tempfile
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
 from urllib.parse import quote
 
 import atheris
@@ -34,16 +35,12 @@ LOOP = asyncio.new_event_loop()
 
 
 def one_input(data: bytes) -> None:
-    dice = atheris.FuzzedDataProvider(data)
-    format = DEFAULT_FORMATS[dice.ConsumeIntInRange(0, len(DEFAULT_FORMATS) - 1)]
-    path = format.route
-    arguments: dict[str, Any] = {}
-    if dice.ConsumeBool():
-        path += "?prompt=" + quote(dice.ConsumeBytes(20))
-    if dice.ConsumeProbability() < 0.1:
-        path += quote(dice.ConsumeBytes(5))
-    arguments["body"] = dice.ConsumeBytes(sys.maxsize)
-    response = LOOP.run_until_complete(Client(APP).request(format.method, path, **arguments))
+    """The first byte chooses the protocol, the rest is the body or the query."""
+    format = DEFAULT_FORMATS[(data[0] if data else 0) % len(DEFAULT_FORMATS)]
+    path, body = format.route, data[1:]
+    if format.method == "GET":
+        path, body = f"{path}?{quote(body, safe='&=%+')}", b""
+    response = LOOP.run_until_complete(Client(APP).request(format.method, path, body=body))
     assert 200 <= response.status < 500, (response.status, response.body)
     assert b"Traceback" not in response.body
     if response.headers.get("content-type", "").startswith("text/event-stream"):
@@ -53,7 +50,37 @@ def one_input(data: bytes) -> None:
         json.loads(response.body)
 
 
-if __name__ == "__main__":
+def seeds() -> Iterator[bytes]:
+    """A request of each protocol, with most of what each knows."""
+    call = {"id": "c", "type": "function", "function": {"name": "f", "arguments": "{}"}}
+    part = {"type": "text", "text": "hi"}
+    user = {"id": "m", "role": "user", "content": "hi"}
+    answers = {"id": "n", "role": "assistant", "content": [part], "tool_calls": [call]}
+    result = {"id": "o", "role": "tool", "tool_call_id": "c", "content": "1"}
+    tool = {"name": "f", "description": "d", "parameters": {"type": "object"}}
+    chat = {"model": "m", "stream": True, "messages": [user, answers, result, user]}
+    output = {"type": "function_call_output", "call_id": "c", "output": "1"}
+    used = {"type": "tool_use", "id": "c", "name": "f", "input": {}}
+    told = {"type": "tool_result", "tool_use_id": "c", "content": [part]}
+    turns = [user, {"role": "assistant", "content": [used]}, {"role": "user", "content": [told]}]
+    ui = [{"id": "m", "role": "user", "parts": [part, {"type": "step-start"}]}]
+    agent = {"threadId": "t", "runId": "r", "state": {}, "context": [], "forwardedProps": {}}
+    yield json.dumps(chat | {"tools": [{"type": "function", "function": tool}]}).encode()
+    yield json.dumps({"model": "m", "input": [user, output], "instructions": "i"}).encode()
+    yield json.dumps({"model": "m", "max_tokens": 9, "system": [part], "messages": turns}).encode()
+    yield json.dumps({"id": "c", "trigger": "submit-message", "messages": ui}).encode()
+    yield json.dumps(agent | {"messages": [user], "tools": [tool]}).encode()
+    yield b"prompt=hi&model=m"
+
+
+def main() -> None:
     asyncio.set_event_loop(LOOP)
-    atheris.Setup(sys.argv, one_input)
-    atheris.Fuzz()
+    with tempfile.TemporaryDirectory() as corpus:
+        for index, seed in enumerate(seeds()):
+            Path(corpus, str(index)).write_bytes(bytes([index]) + seed)
+        atheris.Setup([*sys.argv, corpus], one_input)
+        atheris.Fuzz()
+
+
+if __name__ == "__main__":
+    main()

@@ -117,6 +117,14 @@ async def test_a_body_that_is_not_json_is_a_415() -> None:
     assert good.status == 200
 
 
+async def test_a_body_of_which_nothing_is_said_is_a_415_too() -> None:
+    app = App()
+    body = json.dumps(HELLO).encode()
+    response = await Client(app.app).request("POST", "/chat/completions", body=body)
+    assert_openai_error(response, 415)
+    assert app.requests == []
+
+
 async def test_more_streams_than_allowed_are_a_503_that_says_when_to_come_back() -> None:
     release = anyio.Event()
 
@@ -241,7 +249,8 @@ async def test_who_leaves_before_the_request_is_whole_gets_nothing_and_costs_not
     async def send(message: Any) -> None:
         sent.append(message)
 
-    scope = {"type": "http", "method": "POST", "path": "/chat/completions", "headers": []}
+    headers = [(b"content-type", b"application/json")]
+    scope = {"type": "http", "method": "POST", "path": "/chat/completions", "headers": headers}
     await app.app(scope, receive, send)
     assert sent == []
     assert app.requests == []

@@ -24,6 +24,7 @@ from asgi_llmstream import ChatApp, ChatRequest, StreamOptions, StreamResult
 from asgi_llmstream.fastapi import LLMStreamResponse, LLMStreamRoute, chat_router
 from asgi_llmstream.testing import Client, check_stream
 
+JSON = {"content-type": "application/json"}
 ASK: dict[str, Any] = {"messages": [{"role": "user", "content": "hi"}], "stream": True}
 
 user: ContextVar[str] = ContextVar("user", default="nobody")
@@ -221,7 +222,7 @@ async def test_the_body_limit_holds_in_the_router_too() -> None:
     response = await client.request("POST", "/v1/chat/completions", json=ASK)
     assert (response.status, response.json()["error"]["code"]) == (413, "payload_too_large")
     chunked = await client.request(
-        "POST", "/v1/chat/completions", body=b"x" * 30, headers={"content-length": ""}
+        "POST", "/v1/chat/completions", body=b"x" * 30, headers=JSON | {"content-length": ""}
     )
     assert chunked.status == 413
     assert answers.requests == []
@@ -243,8 +244,13 @@ async def test_who_leaves_before_the_request_is_whole_costs_nothing() -> None:
     async def send(message: Any) -> None:
         sent.append(message)
 
-    path = "/v1/chat/completions"
-    scope = {"type": "http", "method": "POST", "path": path, "headers": [], "query_string": b""}
+    scope = {
+        "type": "http",
+        "method": "POST",
+        "path": "/v1/chat/completions",
+        "headers": [(b"content-type", b"application/json")],
+        "query_string": b"",
+    }
     await app(scope, receive, send)
     assert (sent, answers.requests) == ([], [])
 

@@ -330,7 +330,6 @@ def test_whatever_is_yielded_gives_a_valid_stream(
     check_chunks(format, [*first, *chunks])
 
 
-@pytest.mark.xfail(reason="an encoder raises, and the connection is aborted")
 @every_format
 @fuzzed(100)
 @given(st.lists(st.just("Hel"), max_size=1), WRONG)

@@ -207,11 +207,10 @@ def test_a_client_that_leaves_nginx_closes_the_producer(tmp_path: Path, encoding
     answers = Answers(heartbeat_interval=0.3)
     with asked(answers, tmp_path, encoding) as response:
         answers.go_on()
+        pieces = response.iter_text()  # kept: httpx closes the connection with it
         body = ""
-        for piece in response.iter_text():
-            body += piece
-            if "one " in body:
-                break
+        while "one " not in body:
+            body += next(pieces)
         assert not answers.closed.is_set()
         response.close()
         assert answers.closed.wait(PATIENCE)
