@@ -211,6 +211,7 @@ class Generation:
                 except BaseException as error:
                     if steps.throw is None:
                         raise
+                    self._pulling_since = clock.now()
                     advance = steps.throw(error)
                     continue
             self._pulling_since = clock.now()
