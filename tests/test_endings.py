@@ -941,3 +941,62 @@ async def test_large_items_block_the_producer_of_a_stalled_reader_soon(chunk: An
         assert yielded <= 4
         response.disconnect()
         await response.returned()
+
+
+@pytest.mark.parametrize("last", [Error("No."), object()])
+async def test_a_task_group_held_at_the_yield_that_ends_the_stream_closes_quietly(
+    last: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    closed = False
+
+    async def producer() -> AsyncIterator[Any]:
+        nonlocal closed
+        try:
+            async with anyio.create_task_group() as group:
+                group.start_soon(anyio.sleep_forever)
+                yield "Hel"
+                yield last
+        finally:
+            closed = True
+
+    run = Run(producer())
+    await run.whole()
+    assert closed
+    assert "after its stream had ended" not in caplog.text
+
+
+async def test_a_finally_that_raises_after_the_client_has_left_is_told_to_the_developer(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async def producer() -> AsyncIterator[Any]:
+        try:
+            yield "Hel"
+            await anyio.sleep_forever()
+        finally:
+            raise ValueError("could not clean up")
+
+    run = Run(producer())
+    async with Client(run.stream).stream("GET", "/") as response:
+        await response.chunk()
+        response.disconnect()
+        await response.returned()
+    assert run.result.outcome == "disconnected"
+    assert "could not clean up" in caplog.text
+
+
+async def test_on_finish_waits_for_the_reader_to_have_the_end() -> None:
+    async def producer() -> AsyncIterator[Any]:
+        yield "Hel"
+        await settle()
+        yield "lo"
+
+    run = Run(producer(), send_timeout=None)
+    async with Client(run.stream).stream("GET", "/") as response:
+        await response.started()
+        response.stall()
+        await settle()
+        assert run.results == []
+        response.resume()
+        await response.read_to_end()
+        await response.returned()
+    assert (run.result.outcome, run.result.disconnected) == ("finished", False)
