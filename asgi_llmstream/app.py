@@ -8,13 +8,14 @@ from functools import partial
 
 from msgspec.structs import replace
 
-from .errors import LLMStreamError, MethodNotAllowed, NotFound, Overloaded, ShuttingDown
+from .errors import LLMStreamError, MethodNotAllowed, NotFound, ShuttingDown
 from .formats import DEFAULT_FORMATS, OpenAIChat
 from .formats.base import RequestFormat, dumps
 from .http import (
     Receive,
     Scope,
     Send,
+    check_depth,
     check_media_type,
     read_body,
     route_path,
@@ -25,7 +26,8 @@ from .http import (
 from .iterables import Stream
 from .options import StreamOptions
 from .request import ChatRequest
-from .runtime.generation import OnFinish
+from .result import OnFinish
+from .slots import Slots
 from .sse import last_event_id
 from .stream import DEFAULT_OPTIONS, LLMStream
 
@@ -35,9 +37,6 @@ Answer = Callable[[ChatRequest], Stream]
 """What a user writes: a request in, chunks out."""
 
 _Handler = Callable[[Scope, Receive, Send], Awaitable[None]]
-
-# Seconds after which a client that was turned away for `max_streams` may try again.
-_BUSY_RETRY_AFTER = 1
 
 
 class ChatApp:
@@ -79,7 +78,7 @@ class ChatApp:
         self._options = options
         self._on_finish = on_finish
         self._created = int(options.clock.time())
-        self._active = 0
+        self._slots = Slots(options.max_streams)
         self._lifespans = 0
         self._stopped = False
 
@@ -107,7 +106,7 @@ class ChatApp:
         format = self._by_route.get(path, _PLAIN)
         try:
             if self._stopped:
-                raise ShuttingDown(retry_after=_BUSY_RETRY_AFTER)
+                raise ShuttingDown(retry_after=1)
             method, handler = self._route(path)
             if scope["method"] != method and (scope["method"], method) != ("HEAD", "GET"):
                 allow = (method, "HEAD") if method == "GET" else (method,)
@@ -162,6 +161,7 @@ class ChatApp:
             if body is None:
                 return  # the client left while it was still asking
             request = format.decode(body)
+            check_depth(request.body, self._options.max_body_depth)
         await self._stream(request, format.for_request(request), scope, receive, send)
 
     async def _stream(
@@ -173,22 +173,17 @@ class ChatApp:
         send: Send,
     ) -> None:
         request = replace(request, model=request.model or self._models[0], scope=scope)
+        on_finish = self._on_finish and _with_request(self._on_finish, request)
         stream = LLMStream(
             lambda: self._answer(request),
             format=format,
             options=self._options,
-            on_finish=self._on_finish,
+            on_finish=on_finish,
             model=request.model,
             whole=not request.stream,
         )
-        limit = self._options.max_streams
-        if limit is not None and self._active >= limit:
-            raise Overloaded(retry_after=_BUSY_RETRY_AFTER)
-        self._active += 1
-        try:
+        with self._slots.one():
             await stream(scope, receive, send)
-        finally:
-            self._active -= 1
 
     async def _list_models(self, scope: Scope, receive: Receive, send: Send) -> None:
         models = [self._model(name) for name in self._models]
@@ -201,6 +196,10 @@ class ChatApp:
 
     def _model(self, name: str) -> dict[str, object]:
         return {"id": name, "object": "model", "created": self._created, "owned_by": "llmstream"}
+
+
+def _with_request(on_finish: OnFinish, request: ChatRequest) -> OnFinish:
+    return lambda result: on_finish(replace(result, request=request))
 
 
 # What has no format of its own speaks the one that most clients of such paths do.

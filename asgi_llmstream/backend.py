@@ -15,11 +15,30 @@ from contextlib import AbstractContextManager, nullcontext
 from contextvars import Context, copy_context
 from typing import Any, Protocol
 
-__all__ = ["Task", "Wakeup", "caller_from_thread", "loop_key", "spawn", "wakeup"]
+__all__ = [
+    "OwnTask",
+    "Task",
+    "Wakeup",
+    "caller_from_thread",
+    "loop_key",
+    "new_task",
+    "own_task",
+    "spawn",
+    "wakeup",
+]
 
 
 class Task(Protocol):
-    """A running task."""
+    """A task, as soon as it was started."""
+
+    def start(
+        self, main: Callable[[], Coroutine[Any, Any, None]], context: Context | None = None
+    ) -> None:
+        """Run `main`, once, in a copy of `context` (the caller's, if None).
+
+        It may have begun when this returns, as with `asyncio.eager_task_factory`. `main` must
+        not raise: there is nobody to raise to.
+        """
 
     def cancel(self) -> None:
         """Cancel it: on asyncio one `CancelledError`; on trio its scope, and at the second call
@@ -28,6 +47,17 @@ class Task(Protocol):
     def shield(self) -> AbstractContextManager[object]:
         """Inside it, `await` works although the task was cancelled. For the task itself, and
         only where no scope of a producer is open."""
+
+
+class OwnTask(Protocol):
+    """Entered for what is to be cancellable. What `cancel` does ends where it is left."""
+
+    def __enter__(self) -> OwnTask: ...
+
+    def __exit__(self, kind: Any, error: BaseException | None, traceback: Any, /) -> bool: ...
+
+    def cancel(self) -> None:
+        """As `Task.cancel`."""
 
 
 class Wakeup(Protocol):
@@ -41,14 +71,21 @@ class Wakeup(Protocol):
         """Wait for `set`."""
 
 
-def spawn(main: Callable[[], Coroutine[Any, Any, None]], context: Context | None = None) -> Task:
-    """Run `main` in a task of its own, in a copy of `context` (the caller's, if None).
+def new_task() -> Task:
+    """A task of the running event loop, to be started."""
+    return _AsyncioTask() if _on_asyncio() else _TrioTask()
 
-    `main` must not raise: there is nobody to raise to.
-    """
-    if _on_asyncio():
-        return _AsyncioTask(main, context)
-    return _TrioTask(main, context)
+
+def spawn(main: Callable[[], Coroutine[Any, Any, None]], context: Context | None = None) -> Task:
+    """Start `main` in a task of its own: see `Task.start`."""
+    task = new_task()
+    task.start(main, context)
+    return task
+
+
+def own_task() -> OwnTask:
+    """The task that runs: what is inside it can be cancelled, and no more than that."""
+    return _AsyncioOwnTask() if _on_asyncio() else _TrioOwnTask()
 
 
 def wakeup() -> Wakeup:
@@ -93,23 +130,53 @@ def _on_asyncio() -> bool:
 
 
 class _AsyncioTask:
-    __slots__ = ("_loop", "_task")
+    __slots__ = ("_task",)
 
-    def __init__(
-        self, main: Callable[[], Coroutine[Any, Any, None]], context: Context | None
+    def __init__(self) -> None:
+        self._task: asyncio.Task[None] | None = None
+
+    def start(
+        self, main: Callable[[], Coroutine[Any, Any, None]], context: Context | None = None
     ) -> None:
-        self._loop = asyncio.get_running_loop()
-        self._task = self._loop.create_task(main(), context=context and context.copy())
+        loop = asyncio.get_running_loop()
+        self._task = loop.create_task(main(), context=context and context.copy())
 
     def cancel(self) -> None:
-        # Taken back as soon as it is on its way: a task group or timeout in the producer's
-        # `finally` would else see a cancellation that is still pending, and give up.
-        if not self._task.done():
-            self._loop.call_soon(self._task.uncancel)
+        if self._task is not None and not self._task.done():
+            # Taken back as soon as it is on its way: a task group or timeout in a producer's
+            # `finally` would else see a cancellation that is still pending, and give up.
+            self._task.get_loop().call_soon(self._task.uncancel)
             self._task.cancel()
 
     def shield(self) -> AbstractContextManager[object]:
         return nullcontext()  # a native cancellation is over once it was raised
+
+
+class _AsyncioOwnTask:
+    __slots__ = ("_cancelled", "_pending", "_task")
+
+    def __enter__(self) -> _AsyncioOwnTask:
+        task = asyncio.current_task()
+        assert task is not None
+        self._task = task
+        self._cancelled = False
+        self._pending = 0
+        return self
+
+    def cancel(self) -> None:
+        self._cancelled = True
+        self._pending += 1
+        self._task.get_loop().call_soon(self._take_back)
+        self._task.cancel()
+
+    def _take_back(self) -> None:
+        self._pending -= 1
+        self._task.uncancel()
+
+    def __exit__(self, kind: Any, error: BaseException | None, traceback: Any, /) -> bool:
+        # What is counted beyond ours is somebody else's, who will wait for it.
+        ours = self._cancelled and self._task.cancelling() == self._pending
+        return ours and isinstance(error, asyncio.CancelledError)
 
 
 class _AsyncioWakeup:
@@ -131,13 +198,16 @@ class _AsyncioWakeup:
 class _TrioTask:
     __slots__ = ("_scope", "_shield")
 
-    def __init__(
-        self, main: Callable[[], Coroutine[Any, Any, None]], context: Context | None
-    ) -> None:
+    def __init__(self) -> None:
         import trio
 
         self._scope = trio.CancelScope()
         self._shield: trio.CancelScope | None = None
+
+    def start(
+        self, main: Callable[[], Coroutine[Any, Any, None]], context: Context | None = None
+    ) -> None:
+        import trio
 
         async def scoped() -> None:
             with self._scope:
@@ -157,6 +227,23 @@ class _TrioTask:
 
         self._shield = trio.CancelScope(shield=True)
         return self._shield
+
+
+class _TrioOwnTask:
+    __slots__ = ("_scope",)
+
+    def __enter__(self) -> _TrioOwnTask:
+        import trio
+
+        self._scope = trio.CancelScope()
+        self._scope.__enter__()
+        return self
+
+    def cancel(self) -> None:
+        self._scope.cancel()
+
+    def __exit__(self, kind: Any, error: BaseException | None, traceback: Any, /) -> bool:
+        return bool(self._scope.__exit__(kind, error, traceback))
 
 
 class _TrioWakeup:

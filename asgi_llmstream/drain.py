@@ -112,13 +112,17 @@ def _handler(before: _Handler) -> Callable[[int, FrameType | None], None]:
     def note(signum: int, frame: FrameType | None) -> None:
         drain()
         if _ends_at_once(before):
-            is_second = bool(_deferred)
+            # Supervisors repeat SIGTERM within milliseconds; who presses Ctrl-C again means it.
+            is_second = bool(_deferred) and signum == signal.SIGINT
             _defer(signum, before)
             if _streams == 0 or is_second:
                 _raise_deferred()
         elif callable(before) and not _is_a_loops_own(before):
             before(signum, frame)
 
+    # Who looks for a server by its handler, as sse-starlette does, must still find it.
+    if (owner := getattr(before, "__self__", None)) is not None:
+        note.__self__ = owner  # type: ignore[attr-defined]
     return note
 
 

@@ -30,6 +30,7 @@ __all__ = [
     "StepStarted",
     "Terminal",
     "UsageReported",
+    "size_of",
 ]
 
 PartKind = Literal["text", "reasoning", "refusal", "tool_call"]
@@ -154,3 +155,24 @@ class RunAborted(Terminal, frozen=True, tag="run-aborted"):
     """The answer was stopped from outside: the client left, or the server shuts down."""
 
     reason: str
+
+
+# What an event counts beside its text: a rough, honest overhead.
+_EVENT_SIZE = 64
+
+
+def size_of(event: Event) -> int:
+    """Roughly how many characters it holds, and never too few by much: an item may be a file."""
+    match event:
+        case PartDelta(text=text):
+            return len(text)
+        case ItemAdded(item=Raw(data=data)):
+            return _EVENT_SIZE + len(data)
+        case ItemAdded(item=File(url=url)):
+            return _EVENT_SIZE + len(url)
+        case ItemAdded(item=item):
+            return _EVENT_SIZE + len(repr(item))
+        case PartEnded(text=text):
+            return _EVENT_SIZE + len(text)
+        case _:
+            return _EVENT_SIZE

@@ -22,7 +22,7 @@ from .app import Answer, ChatApp
 from .formats import DEFAULT_FORMATS, RequestFormat, openapi
 from .http import receive_again
 from .options import StreamOptions
-from .runtime.generation import OnFinish
+from .result import OnFinish
 from .starlette import LLMStreamResponse
 from .stream import DEFAULT_OPTIONS
 

@@ -6,14 +6,17 @@ import re
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Mapping, MutableMapping
 from typing import Any
 
-from .errors import PayloadTooLarge, UnsupportedMediaType
+from .errors import BadRequest, PayloadTooLarge, UnsupportedMediaType
 
 __all__ = [
+    "App",
     "Headers",
+    "Message",
     "RawHeaders",
     "Receive",
     "Scope",
     "Send",
+    "check_depth",
     "check_media_type",
     "json_headers",
     "merge_headers",
@@ -22,12 +25,15 @@ __all__ = [
     "route_path",
     "send_empty",
     "send_json",
+    "send_text",
     "without_body",
 ]
 
 Scope = MutableMapping[str, Any]
-Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
-Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
+Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 Headers = Mapping[str, str] | Iterable[tuple[str, str]]
 """As users write them."""
@@ -93,6 +99,26 @@ async def read_body(scope: Scope, receive: Receive, limit: int | None) -> bytes 
             return bytes(body)
 
 
+def check_depth(body: object, limit: int | None) -> None:
+    """Refuse what is nested so deeply that whoever walks through it may not come back.
+
+    Args:
+        body: decoded.
+        limit: how deep its lists and objects may be nested.
+
+    Raises:
+        BadRequest: if they are deeper.
+    """
+    level: list[Any] = [body]
+    depth = 0
+    while limit is not None and level:
+        depth += 1
+        if depth > limit:
+            raise BadRequest(f"The body is nested more than {limit} deep.", code="too_deep")
+        inside = (v.values() if isinstance(v, dict) else v for v in level)
+        level = [v for values in inside for v in values if isinstance(v, dict | list)]
+
+
 def receive_again(body: AsyncGenerator[bytes, None], receive: Receive) -> Receive:
     """A `receive` for an application below a framework that may have read the body already.
 
@@ -103,7 +129,7 @@ def receive_again(body: AsyncGenerator[bytes, None], receive: Receive) -> Receiv
     """
     whole = False
 
-    async def receive_body() -> MutableMapping[str, Any]:
+    async def receive_body() -> Message:
         nonlocal whole
         if whole:
             return await receive()
@@ -125,7 +151,7 @@ async def send_empty(send: Send, status: int, headers: RawHeaders = ()) -> None:
 def without_body(send: Send) -> Send:
     """A `send` for answering HEAD: the headers, and no body."""
 
-    async def send_head(message: MutableMapping[str, Any]) -> None:
+    async def send_head(message: Message) -> None:
         await send({**message, "body": b""} if "body" in message else message)
 
     return send_head
@@ -135,6 +161,16 @@ async def send_json(send: Send, status: int, body: bytes, headers: RawHeaders = 
     """A response that is no stream."""
     start = {"type": "http.response.start", "status": status}
     await send({**start, "headers": json_headers(body, headers)})
+    await send({"type": "http.response.body", "body": body})
+
+
+async def send_text(send: Send, status: int, text: str, headers: RawHeaders = ()) -> None:
+    """A response that is a sentence, for clients of whom nothing is known."""
+    body = text.encode()
+    length = (b"content-length", str(len(body)).encode("ascii"))
+    content_type = (b"content-type", b"text/plain; charset=utf-8")
+    start = {"type": "http.response.start", "status": status}
+    await send({**start, "headers": [content_type, length, *headers]})
     await send({"type": "http.response.body", "body": body})
 
 

@@ -29,7 +29,7 @@ from .formats import DEFAULT_FORMATS, Format, RequestFormat, openapi
 from .http import Receive, Scope, Send, receive_again
 from .iterables import Producer
 from .options import StreamOptions
-from .runtime.generation import OnFinish
+from .result import OnFinish
 from .stream import DEFAULT_FORMAT, DEFAULT_OPTIONS, LLMStream
 
 __all__ = ["LLMStreamPlugin", "LLMStreamResponse"]

@@ -25,6 +25,7 @@ _SECONDS = (
 )
 _COUNTS = (
     "max_body_size",
+    "max_body_depth",
     "max_streams",
     "max_chunk_size",
     "max_message_size",
@@ -51,10 +52,12 @@ class StreamOptions(Struct, frozen=True, kw_only=True):
             again; and then before it is abandoned. Must not be None.
         shutdown_grace: how long streams may go on when the server shuts down.
         max_body_size: the largest request body that `ChatApp` reads.
-        max_streams: how many answers `ChatApp` produces at the same time; more get a 503.
-        max_chunk_size: the longest text of one chunk, in characters.
-        max_message_size: the longest answer: text, reasoning and tool calls together, in
-            characters.
+        max_body_depth: how deep its lists and objects may be nested.
+        max_streams: how many streams a `ChatApp`, or what is below an `LLMStreamMiddleware`, may
+            have at the same time; more get a 503.
+        max_chunk_size: the largest chunk: its text or data, in characters.
+        max_message_size: the largest answer: text, reasoning, tool calls, files and all data
+            together, in characters.
         max_tool_arguments: the longest arguments of one tool call, in characters.
         max_stream_size: how many bytes of a stream are sent. An answer that passes one of these
             four ends with an error that the client sees; what came before is kept.
@@ -77,6 +80,7 @@ class StreamOptions(Struct, frozen=True, kw_only=True):
     close_timeout: float = 5
     shutdown_grace: float | None = 5
     max_body_size: int | None = 16 * 1024 * 1024
+    max_body_depth: int | None = 100
     max_streams: int | None = None
     max_chunk_size: int | None = None
     max_message_size: int | None = None

@@ -12,7 +12,7 @@ from .formats.base import Format
 from .http import Headers
 from .iterables import Producer
 from .options import StreamOptions
-from .runtime.generation import OnFinish
+from .result import OnFinish
 from .stream import DEFAULT_FORMAT, DEFAULT_OPTIONS, LLMStream
 
 __all__ = ["LLMStreamResponse"]

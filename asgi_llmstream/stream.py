@@ -4,24 +4,24 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import AsyncGenerator
+from contextlib import ExitStack
+from functools import partial
+
+from msgspec.structs import replace
 
 from .drain import draining
-from .errors import ShuttingDown
+from .errors import Overloaded, ShuttingDown
 from .formats.base import Format
 from .formats.openai_chat import OpenAIChat
 from .http import Headers, Receive, Scope, Send, merge_headers, send_empty, send_json
 from .iterables import Producer, discard, is_reusable
 from .message import Message
-from .middleware import SCOPE_KEY
 from .options import StreamOptions
-from .runtime.delivery import (
-    Delivery,
-    StreamDelivery,
-    WholeDelivery,
-    conclude,
-)
+from .relay import SCOPE_KEY, Relay
+from .result import OnFinish
+from .runtime.delivery import Delivery, StreamDelivery, WholeDelivery, conclude
 from .runtime.encoding import encoded
-from .runtime.generation import Generation, OnFinish
+from .runtime.generation import Generation
 
 __all__ = ["LLMStream", "collect", "encode_stream"]
 
@@ -96,17 +96,43 @@ class LLMStream:
             )
         if not self._reusable:
             self._producer = None
-        options = self._options
-        if (middleware := scope.get(SCOPE_KEY)) is not None:
-            middleware.stand_aside()
-            options = middleware.options if options is DEFAULT_OPTIONS else options
+        with ExitStack() as held:
+            try:
+                options, on_finish = self._admit(scope, held)
+            except Overloaded as error:
+                await discard(producer)
+                body = self._format.error_body(error)
+                await send_json(send, error.status, body, error.headers)
+                return
+            await self._deliver(producer, options, on_finish, receive, send)
+
+    def _admit(self, scope: Scope, held: ExitStack) -> tuple[StreamOptions, OnFinish | None]:
+        """What counts for this request.
+
+        Raises:
+            Overloaded: if there is to be no stream now.
+        """
         if draining():
-            await discard(producer)
-            error = ShuttingDown(retry_after=1)
-            body = self._format.error_body(error)
-            await send_json(send, error.status, body, error.headers)
-            return
-        generation = make_generation(producer, self._format, options, self._model, self._on_finish)
+            raise ShuttingDown(retry_after=1)
+        options, on_finish = self._options, self._on_finish
+        relay: Relay | None = scope.get(SCOPE_KEY)
+        if relay is not None:
+            held.enter_context(relay.stand_aside())
+            options = relay.options if options is DEFAULT_OPTIONS else options
+            on_finish = relay.and_finish(on_finish)
+        if on_finish is not None:
+            on_finish = _with_scope(on_finish, scope)
+        return options, on_finish
+
+    async def _deliver(
+        self,
+        producer: Producer,
+        options: StreamOptions,
+        on_finish: OnFinish | None,
+        receive: Receive,
+        send: Send,
+    ) -> None:
+        generation = make_generation(producer, self._format, options, self._model, on_finish)
         delivery = self._delivery(
             generation,
             self._format,
@@ -117,6 +143,10 @@ class LLMStream:
         )
         generation.start()
         await delivery.run(receive)
+
+
+def _with_scope(on_finish: OnFinish, scope: Scope) -> OnFinish:
+    return lambda result: on_finish(replace(result, scope=scope))
 
 
 def encode_stream(
@@ -135,8 +165,8 @@ def encode_stream(
     Args:
         producer: as for `LLMStream`, as are the others.
     """
-    generation = make_generation(producer, format, options, model, on_finish)
-    return encoded(generation, format.encoder(), options)
+    make = partial(make_generation, producer, format, options, model, on_finish)
+    return encoded(make, format.encoder(), options)
 
 
 async def collect(

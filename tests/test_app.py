@@ -12,7 +12,7 @@ import pytest
 from starlette.applications import Starlette
 from starlette.routing import Mount
 
-from asgi_llmstream import ChatApp, ChatRequest, StreamOptions
+from asgi_llmstream import ChatApp, ChatRequest, StreamOptions, StreamResult
 from asgi_llmstream.testing import Client, Response, check_stream
 
 pytestmark = pytest.mark.anyio
@@ -107,6 +107,39 @@ async def test_a_body_that_is_too_large_is_a_413_however_its_length_is_told() ->
     assert_openai_error(await app.post(large), 413)
     assert_openai_error(await app.post(large, **{"content-length": "999999999999999999999"}), 413)
     assert app.requests == []
+
+
+async def test_a_body_that_is_nested_too_deeply_is_a_400_on_every_route() -> None:
+    def nested(levels: int) -> Any:
+        deep: Any = {}
+        for _ in range(levels - 2):
+            deep = [deep]
+        return HELLO | {"metadata": deep}
+
+    app = App(options=StreamOptions(max_body_depth=50))
+    response = await app.post(nested(51))
+    assert_openai_error(response, 400)
+    assert response.json()["error"]["code"] == "too_deep"
+    assert app.requests == []
+    assert (await app.post(nested(50))).status == 200
+    for path in ("/messages", "/ui", "/responses", "/ag-ui"):
+        asked: Any = {"role": "user", "content": "hi", "id": "m", "parts": []}
+        body = {"model": "m", "max_tokens": 9, "messages": [asked], "input": "hi", "id": "c"}
+        body |= {"threadId": "t", "runId": "r", "tools": [], "context": [], "state": {}}
+        body |= {"forwardedProps": {}, "trigger": "submit-message"}
+        response = await app.post({**nested(51), **body}, path)
+        assert response.status == 400
+        assert b"nested more than 50 deep" in response.body
+
+
+async def test_on_finish_learns_what_was_asked_and_where() -> None:
+    results: list[StreamResult] = []
+    app = App(on_finish=results.append)
+    await app.post(HELLO | {"metadata": {"conversation": 7}}, **{"x-user": "ada"})
+    (result,) = results
+    assert result.request is app.requests[0]
+    assert result.request.body["metadata"] == {"conversation": 7}
+    assert (b"x-user", b"ada") in result.scope["headers"]
 
 
 async def test_a_body_that_is_not_json_is_a_415() -> None:

@@ -43,7 +43,10 @@ ORDER = [
     "runtime",
     "callbacks",
     "stores",
-    "middleware",  # above `stream`, which stands aside for nothing but is told its options
+    "slots",  # not in DESIGN: `max_streams`, of `ChatApp` and of the middleware
+    "receiver",  # not in DESIGN, as `relay` that uses it
+    "relay",  # not in DESIGN: one request to what `middleware` wraps; `stream` finds it
+    "middleware",
     "stream",
     "app",
     "starlette",

@@ -10,6 +10,9 @@ from typing import Any
 import anyio
 import anyio.lowlevel
 import pytest
+from starlette.applications import Starlette
+from starlette.responses import StreamingResponse
+from starlette.routing import Route
 
 from asgi_llmstream import (
     ChatApp,
@@ -650,6 +653,47 @@ async def test_encode_stream_gives_the_same_bytes_and_heartbeats() -> None:
     check_stream(b"".join(pieces), "openai")
 
 
+async def test_encode_stream_reads_on_to_the_end_if_it_is_told_to_complete() -> None:
+    released, finished = anyio.Event(), anyio.Event()
+    results: list[StreamResult] = []
+
+    async def producer() -> AsyncIterator[Any]:
+        yield "Hel"
+        await released.wait()
+        yield "lo"
+
+    def on_finish(result: StreamResult) -> None:
+        results.append(result)
+        finished.set()
+
+    async def endpoint(request: Any) -> StreamingResponse:
+        options = StreamOptions(on_disconnect="complete")
+        pieces = encode_stream(producer(), options=options, on_finish=on_finish)
+        return StreamingResponse(pieces, media_type="text/event-stream")
+
+    app = Starlette(routes=[Route("/", endpoint)])
+    async with Client(app).stream("GET", "/", raise_app_exceptions=False) as response:
+        await response.chunk()
+        response.disconnect()  # of which Starlette tells by a cancellation
+        await settle()
+        assert results == []
+        released.set()
+        with anyio.fail_after(10):
+            await finished.wait()
+    (result,) = results
+    assert (result.outcome, result.disconnected) == ("finished", True)
+    assert result.message.text == "Hello"
+
+
+async def test_encode_stream_may_be_made_in_a_thread_without_an_event_loop() -> None:
+    async def producer() -> AsyncIterator[Any]:
+        yield "Hello"
+
+    pieces = await anyio.to_thread.run_sync(lambda: encode_stream(producer()))
+    body = b"".join([piece async for piece in pieces])
+    check_stream(body, "openai")
+
+
 async def test_closing_encode_stream_closes_the_producer() -> None:
     closed, results = False, []
 
@@ -747,6 +791,18 @@ async def one_large() -> AsyncIterator[Any]:
     yield "x" * 1000
 
 
+async def one_large_item() -> AsyncIterator[Any]:
+    yield "Hel"
+    yield Data("image", "x" * 1000)
+
+
+async def many_items() -> AsyncIterator[Any]:
+    yield "Hel"
+    while True:
+        yield File("data:;base64," + "x" * 100, "text/plain")
+        await anyio.lowlevel.checkpoint()
+
+
 @pytest.mark.parametrize(
     ("producer", "limit", "kept"),
     [
@@ -754,6 +810,8 @@ async def one_large() -> AsyncIterator[Any]:
         (one_large, {"max_chunk_size": 999}, 1003),
         (babbling, {"max_stream_size": 5000}, None),
         (calling, {"max_tool_arguments": 95}, 0),
+        (one_large_item, {"max_chunk_size": 999}, 3),
+        (many_items, {"max_message_size": 9999}, 3),
     ],
 )
 async def test_an_answer_that_is_too_large_ends_with_an_error_and_keeps_what_came(

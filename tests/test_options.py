@@ -20,7 +20,7 @@ SECONDS = [
     "close_timeout",
     "shutdown_grace",
 ]
-COUNTS = ["max_body_size", "max_streams", "buffer_events", "buffer_size"]
+COUNTS = ["max_body_size", "max_body_depth", "max_streams", "buffer_events", "buffer_size"]
 NEVER_NONE = ["close_timeout", "buffer_events", "buffer_size"]
 
 

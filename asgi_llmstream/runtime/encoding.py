@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
+
+import anyio
 
 from ..events import Terminal
 from ..formats.base import Encoder
@@ -18,9 +20,13 @@ __all__ = ["encoded"]
 
 
 async def encoded(
-    generation: Generation, encode: Encoder, options: StreamOptions
+    make: Callable[[], Generation], encode: Encoder, options: StreamOptions
 ) -> AsyncGenerator[bytes, None]:
-    """Start the generation at the first step; end it when this is closed or cancelled."""
+    """Make and start the generation at the first step; end it when this is closed or cancelled.
+
+    Before the first step there may be no event loop to make it in.
+    """
+    generation = make()
     tail = generation.tail
     pulse = _Pulse(tail, options)
     ticker = Ticker.current(options.clock)
@@ -49,7 +55,12 @@ async def encoded(
         if options.on_disconnect == "cancel":
             generation.stop("disconnected")
         tail.leave()
-        await conclude(generation)
+        if options.on_disconnect == "complete":
+            # How a framework tells of the disconnect is by this very cancellation.
+            with anyio.CancelScope(shield=True):
+                await generation.wait()
+        else:
+            await conclude(generation)
 
 
 class _Pulse:

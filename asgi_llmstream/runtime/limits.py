@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 
 from ..errors import LimitExceeded
-from ..events import Event, PartDelta
+from ..events import Event, ItemAdded, PartDelta, size_of
 from ..options import StreamOptions
 
 __all__ = ["Limits"]
@@ -37,15 +37,15 @@ class Limits:
             LimitExceeded: if there is too much of something.
         """
         for event in events:
-            if type(event) is PartDelta:
-                self._count(event, len(event.text))
+            if isinstance(event, PartDelta | ItemAdded):
+                self._count(event, size_of(event))
 
-    def _count(self, delta: PartDelta, size: int) -> None:
+    def _count(self, event: PartDelta | ItemAdded, size: int) -> None:
         self._size += size
         if size > self._chunk or self._size > self._message:
             raise LimitExceeded()
-        if delta.part.kind == "tool_call":
-            index = delta.part.index
+        if isinstance(event, PartDelta) and event.part.kind == "tool_call":
+            index = event.part.index
             self._call_sizes[index] = call_size = self._call_sizes.get(index, 0) + size
             if call_size > self._arguments:
                 raise LimitExceeded("The model wrote more for a tool call than is allowed.")

@@ -11,13 +11,9 @@ from collections.abc import Awaitable, Sequence
 import anyio.lowlevel
 
 from ..backend import wakeup
-from ..chunks import File, Raw
-from ..events import Event, ItemAdded, PartDelta, PartEnded
+from ..events import Event, PartDelta, size_of
 
 __all__ = ["Tail"]
-
-# What an event that is no delta counts toward the size: a rough, honest overhead.
-_EVENT_SIZE = 64
 
 
 class Tail:
@@ -43,7 +39,7 @@ class Tail:
         self.appended += len(events)
         if self._kept:
             for event in events:
-                self._size += len(event.text) if type(event) is PartDelta else _size_of(event)
+                self._size += len(event.text) if type(event) is PartDelta else size_of(event)
             self._events += events
         self._appended.set()
 
@@ -94,18 +90,3 @@ class Tail:
         """Wait until the reader has left."""
         while not self._left:
             await self._leaving.wait()
-
-
-def _size_of(event: Event) -> int:
-    """Roughly, and never too small by much: an item may be a whole file."""
-    match event:
-        case ItemAdded(item=Raw(data=data)):
-            return _EVENT_SIZE + len(data)
-        case ItemAdded(item=File(url=url)):
-            return _EVENT_SIZE + len(url)
-        case ItemAdded(item=item):
-            return _EVENT_SIZE + len(repr(item))
-        case PartEnded(text=text):
-            return _EVENT_SIZE + len(text)
-        case _:
-            return _EVENT_SIZE

@@ -85,6 +85,10 @@ class Ticker:
         self._active.discard(ticked)
         if not self._active:
             self._wakeup.set()
+        elif len(self._heap) > 100 + 4 * len(self._active):
+            # Most of it is of the past, with deadlines that may be minutes ahead.
+            self._heap = [entry for entry in self._heap if entry[2]() in self._active]
+            heapq.heapify(self._heap)
 
     async def _run(self) -> None:
         stop_listening = self._clock.on_jump(self._wakeup.set)

@@ -1,0 +1,371 @@
+"""A relay: one request to an application whose event stream others write.
+
+The application runs as it always did, in the server's task, and what is no event stream passes
+through untouched. When it begins one, a `StreamDelivery` takes over the server's `send`, and the
+application's own `send` writes to its tail.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from typing import ClassVar, Literal
+
+import anyio
+import anyio.lowlevel
+
+from .backend import own_task, spawn, wakeup
+from .chunks import Raw
+from .drain import draining, stream_began, stream_ended
+from .errors import LLMStreamError, Overloaded, ShuttingDown
+from .events import Event, ItemAdded, RunAborted, RunFinished, Terminal
+from .formats.base import Encoder
+from .http import App, Receive, Scope, Send, send_text
+from .http import Message as ASGIMessage
+from .message import Message
+from .options import StreamOptions
+from .receiver import Receiver
+from .result import OnFinish, Outcome, StreamResult, tell
+from .runtime.closing import Closing
+from .runtime.deadlines import Deadlines
+from .runtime.delivery import StreamDelivery
+from .runtime.generation import Stopped
+from .runtime.tail import Tail
+from .runtime.ticker import Ticker
+from .slots import Slots
+from .sse import HEARTBEAT
+
+__all__ = ["SCOPE_KEY", "Relay"]
+
+logger = logging.getLogger("asgi_llmstream")
+
+SCOPE_KEY = "asgi_llmstream.relay"
+"""Where a stream of ours finds the relay that it runs below."""
+
+# Seconds for which the end is kept back, while the application has not returned. Below Starlette's
+# BaseHTTPMiddleware what broke off is ended first, as if it were whole, and raised then.
+_END_LATENCY = 0.1
+
+_ANTI_BUFFERING = ((b"cache-control", b"no-cache"), (b"x-accel-buffering", b"no"))
+
+
+class Relay:
+    """The `Run` of a foreign stream.
+
+    Args:
+        scope: of the request, as are `receive` and `send`.
+        options: intervals, deadlines and policies.
+        slots: how many streams there may be beside it.
+        on_finish: called once, if there is a stream.
+    """
+
+    def __init__(
+        self,
+        scope: Scope,
+        options: StreamOptions,
+        receive: Receive,
+        send: Send,
+        slots: Slots,
+        on_finish: OnFinish | None,
+    ) -> None:
+        self.options = options
+        self.tail = Tail(options.buffer_events, options.buffer_size)
+        self.error: LLMStreamError | None = None
+        self.disconnected = False
+        self.began_to_answer = True
+        self.outcome: Outcome | None = None
+        self._scope = scope
+        self._receiver = Receiver(receive)
+        self._server_send = send
+        self._slots = slots
+        self._on_finish = on_finish
+        # What becomes of the response: it is none of ours, ours to deliver, or not let through.
+        self._way: Literal["pass", "stream", "refuse"] = "pass"
+        self._stands_aside = False
+        self._seq = 0
+        self._cause: BaseException | None = None
+        self._finish_by = math.inf
+        self._closing = Closing(options, self._give_up)
+        self._held = ExitStack()
+        self._app_is_over = False
+        self._app_ended = wakeup()
+        self._delivered = False
+        self._delivery_ended = wakeup()
+
+    @contextmanager
+    def stand_aside(self) -> Iterator[None]:
+        """A stream of ours answers, as long as this is entered: it does all this itself.
+
+        Raises:
+            Overloaded: if there are too many streams.
+        """
+        self._stands_aside = True
+        with self._slots.one():
+            yield
+
+    def and_finish(self, on_finish: OnFinish | None) -> OnFinish:
+        """Calls both: the stream's own, and ours."""
+
+        async def both(result: StreamResult) -> None:
+            await tell(on_finish, result)
+            await tell(self._on_finish, result)
+
+        return both
+
+    async def call(self, app: App) -> None:
+        """Run the application to its end, and deliver what it streams."""
+        try:
+            with own_task() as self._closing.task:
+                await app(self._scope, self._receiver.receive, self._send)
+        except BaseException as error:
+            if self._way == "stream":
+                self._raised(error)
+            if not _told_by_us(error):
+                raise
+        finally:
+            self._closing.over()
+            if self._way == "stream":
+                await self._conclude()
+            self._receiver.close()
+
+    def _raised(self, error: BaseException) -> None:
+        if isinstance(error, Exception):
+            self._abort("error", error)
+        elif self._finish_by == math.inf:
+            self._abort("cancelled", error)
+
+    async def _conclude(self) -> None:
+        if self._finish_by < math.inf:
+            self._finish()
+        self._abort("error")  # it returned in mid-stream
+        self._app_is_over = True
+        self._app_ended.set()
+        with anyio.CancelScope(shield=True):
+            while not self._delivered:
+                await self._delivery_ended.wait()
+            await tell(self._on_finish, self._result())
+        self._held.close()
+
+    async def wait(self) -> None:
+        while not self._app_is_over:
+            await self._app_ended.wait()
+
+    # The application's side.
+
+    async def _send(self, message: ASGIMessage) -> None:
+        if self._way == "pass" and self._is_ours(message):
+            await self._begin(message)
+        elif self._way == "pass":
+            await self._server_send(message)
+        elif self._way == "stream" and self.outcome is None and self._finish_by == math.inf:
+            await self._push(message)
+        else:
+            await self._send_in_vain()
+
+    def _is_ours(self, message: ASGIMessage) -> bool:
+        """Whether it begins an event stream that comments can be put into."""
+        if self._stands_aside or message["type"] != "http.response.start":
+            return False
+        content_type, encoding = b"", b"identity"
+        for name, value in message.get("headers", ()):
+            if name.lower() == b"content-type":
+                content_type = value
+            elif name.lower() == b"content-encoding":
+                encoding = value
+        essence = content_type.split(b";")[0].strip().lower()
+        return essence == b"text/event-stream" and encoding.strip().lower() == b"identity"
+
+    async def _begin(self, start: ASGIMessage) -> None:
+        try:
+            if draining():
+                raise ShuttingDown(retry_after=1)
+            self._held.enter_context(self._slots.one())
+        except Overloaded as error:
+            await self._refuse(error)
+        else:
+            self._stream(start)
+
+    async def _refuse(self, error: LLMStreamError) -> None:
+        self._way = "refuse"
+        self._leave()
+        await send_text(self._server_send, error.status, error.message, error.headers)
+
+    def _stream(self, start: ASGIMessage) -> None:
+        self._way = "stream"
+        headers = [*start.get("headers", ())]
+        names = {name.lower() for name, _ in headers}
+        headers += [pair for pair in _ANTI_BUFFERING if pair[0] not in names]
+        delivery = _RelayDelivery(
+            self, _AsIs(), self.options, self._server_send, status=start["status"], headers=headers
+        )
+        stream_began(self.options.longest_end)
+        self._held.callback(stream_ended)
+        # Applications may send in several tasks, and for room only one can wait.
+        self._one_waits = anyio.Lock(fast_acquire=True)
+        self._began = self._ended_at = self.options.clock.now()
+        self._spoke_at: float | None = None
+        self._deadlines = Deadlines(self.options, self._began)
+        self._deadlines.spoke_at = self._began  # how it is silent is its own affair
+        self._ticker = Ticker.current(self.options.clock)
+        self._ticker.add(self, self._deadlines.next(self._began))
+        self._held.callback(self._ticker.remove, self)
+        spawn(lambda: self._deliver(delivery))
+
+    async def _deliver(self, delivery: StreamDelivery) -> None:
+        try:
+            await delivery.run(self._receiver.wait_for_disconnect)
+        except Exception:
+            logger.warning("send raised: the stream is over", exc_info=True)
+        except BaseException:
+            pass  # the event loop ends
+        finally:
+            self._delivered = True
+            self._delivery_ended.set()
+
+    async def _push(self, message: ASGIMessage) -> None:
+        if message["type"] != "http.response.body":
+            return
+        if body := message.get("body", b""):
+            if self._spoke_at is None:
+                self._spoke_at = self.options.clock.now()
+            self.tail.append([ItemAdded(self._next(), Raw(bytes(body)))])
+        if message.get("more_body", False):
+            async with self._one_waits:
+                await self.tail.room()
+        elif self._receiver.client_has_left:
+            self.stop("disconnected")  # which it knew before we did, and came to an end itself
+        else:
+            self._finish_by = self.options.clock.now() + _END_LATENCY
+            self._ticker.look(self, self._finish_by)
+            self._receiver.tell()
+            await anyio.lowlevel.checkpoint()
+
+    async def _send_in_vain(self) -> None:
+        """Nobody reads any more, which is to be told from version 2.4 of the ASGI spec on."""
+        if str(self._scope.get("asgi", {}).get("spec_version", "2.0")) >= "2.4":
+            raise _Gone("the stream is over")
+        await anyio.lowlevel.checkpoint()  # it may never suspend otherwise
+
+    def _next(self) -> int:
+        self._seq += 1
+        return self._seq
+
+    def _end(self, outcome: Outcome, event: Terminal) -> None:
+        self.outcome = outcome
+        self._ended_at = self.options.clock.now()
+        self.tail.append([event])
+
+    def _finish(self) -> None:
+        if self.outcome is None:
+            self._end("finished", RunFinished(self._next(), None, "stop"))
+
+    def _abort(self, outcome: Outcome, cause: BaseException | None = None) -> None:
+        if self.outcome is None:
+            self._cause = cause
+            self._end(outcome, RunAborted(self._next(), None, outcome))
+
+    # The delivery's side, and the ticker's.
+
+    def stop(self, outcome: Stopped, cause: BaseException | None = None) -> None:
+        """The application is told by its `receive`, and time to look there is what it has after
+        its client left. It would not look for an end of our making."""
+        if self._finish_by < math.inf:
+            self._finish()  # it has said all that it had to say
+        else:
+            self._abort(outcome, cause)
+        was_asked = self._receiver.is_asked
+        self._leave()
+        if outcome in ("error", "shutdown") and not was_asked:
+            self._closing.cancel()
+
+    def fail(self, error: LLMStreamError) -> None:
+        """There is no word for an error that every client of a foreign stream would know."""
+        logger.warning("a stream was ended: %s", error)
+        self.stop("error", error)
+
+    def tick(self, now: float) -> float:
+        if now >= self._finish_by:
+            self._finish()
+        if self.outcome is None and (error := self._deadlines.passed(now)) is not None:
+            if isinstance(error, ShuttingDown):
+                self.stop("shutdown")
+            else:
+                self.fail(error)
+        if self.outcome is not None:
+            return math.inf
+        return min(self._finish_by, self._deadlines.next(now))
+
+    def _leave(self) -> None:
+        self._receiver.tell()
+        self._closing.wait()
+
+    def _give_up(self) -> None:
+        logger.error(
+            "an application ignored two cancellations for %s s each, and holds up its server: %s",
+            self.options.close_timeout,
+            self._scope.get("path"),
+        )
+
+    def _result(self) -> StreamResult:
+        assert self.outcome is not None
+        return StreamResult(
+            outcome=self.outcome,
+            message=Message(),
+            error=self._cause,
+            disconnected=self.disconnected,
+            time_to_first_chunk=None if self._spoke_at is None else self._spoke_at - self._began,
+            duration=self._ended_at - self._began,
+            events=self.tail.appended - 1,
+            scope=self._scope,
+        )
+
+
+class _AsIs:
+    """The format of streams that were encoded elsewhere."""
+
+    headers: ClassVar[tuple[tuple[bytes, bytes], ...]] = ()
+    carries_raw: ClassVar[bool] = True
+
+    def encoder(self) -> Encoder:
+        def encode(event: Event) -> bytes:
+            is_raw = isinstance(event, ItemAdded) and isinstance(event.item, Raw)
+            return event.item.data if is_raw else b""  # type: ignore[attr-defined]
+
+        return encode
+
+    def error_body(self, error: LLMStreamError) -> bytes:
+        raise NotImplementedError  # the application has begun to answer
+
+
+class _RelayDelivery(StreamDelivery):
+    """Heartbeats only between events, and no final message where the application sent none."""
+
+    _end_of_event = b"\n\n"
+
+    async def _send_body(self, body: bytes, more: bool = True) -> None:
+        if body and body is not HEARTBEAT:
+            # Long enough to hold the longest end of an event, CRLF CRLF.
+            self._end_of_event = (self._end_of_event + body)[-4:]
+        if more or self._run.outcome == "finished":
+            await super()._send_body(body, more)
+        elif body:
+            await super()._send_body(body, True)
+
+    @property
+    def _between_events(self) -> bool:
+        return self._end_of_event.endswith((b"\n\n", b"\r\r", b"\r\n\r\n"))
+
+
+class _Gone(OSError):
+    """What `send` raises after the end of a stream."""
+
+
+def _told_by_us(error: BaseException) -> bool:
+    """Whether the application did as it was told: `_Gone`, or what Starlette makes of it."""
+    if isinstance(error, BaseExceptionGroup):
+        return all(map(_told_by_us, error.exceptions))
+    return isinstance(error, _Gone) or (
+        isinstance(error.__context__, _Gone) and type(error).__name__ == "ClientDisconnect"
+    )
