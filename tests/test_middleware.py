@@ -462,6 +462,7 @@ async def test_its_server_may_still_cancel_it() -> None:
     with anyio.CancelScope() as scope:
         async with Client(app).stream("GET", "/") as response:
             await response.chunk()
+            await settle()
             scope.cancel()
             await anyio.lowlevel.checkpoint()
     assert scope.cancelled_caught
