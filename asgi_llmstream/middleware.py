@@ -49,6 +49,7 @@ class LLMStreamMiddleware:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
+        scope = {**scope}  # changes are not the server's to see
         relay = Relay(scope, self._options, receive, send, self._slots, self._on_finish)
         scope[SCOPE_KEY] = relay
         await relay.call(self._app)

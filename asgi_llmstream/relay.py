@@ -90,7 +90,7 @@ class Relay:
         self._closing = Closing(options, self._give_up)
         self._held = ExitStack()
         self._app_is_over = False
-        self._app_ended = wakeup()
+        self._over = wakeup()
         self._delivered = False
         self._delivery_ended = wakeup()
 
@@ -129,28 +129,28 @@ class Relay:
             if self._way == "stream":
                 await self._conclude()
             self._receiver.close()
+            del self._scope[SCOPE_KEY]  # a cycle: it would stay until the garbage is collected
 
     def _raised(self, error: BaseException) -> None:
         if isinstance(error, Exception):
             self._abort("error", error)
         elif self._finish_by == math.inf:
             self._abort("cancelled", error)
+            self._delivery.give_up()
 
     async def _conclude(self) -> None:
         if self._finish_by < math.inf:
             self._finish()
         self._abort("error")  # it returned in mid-stream
         self._app_is_over = True
-        self._app_ended.set()
+        self._over.set()
         with anyio.CancelScope(shield=True):
             while not self._delivered:
                 await self._delivery_ended.wait()
-            await tell(self._on_finish, self._result())
-        self._held.close()
 
     async def wait(self) -> None:
-        while not self._app_is_over:
-            await self._app_ended.wait()
+        while not self._app_is_over and self.outcome != "finished":
+            await self._over.wait()
 
     # The application's side.
 
@@ -189,15 +189,15 @@ class Relay:
 
     async def _refuse(self, error: LLMStreamError) -> None:
         self._way = "refuse"
-        self._leave()
         await send_text(self._server_send, error.status, error.message, error.headers)
+        self._leave(at_once=True)
 
     def _stream(self, start: ASGIMessage) -> None:
         self._way = "stream"
         headers = [*start.get("headers", ())]
         names = {name.lower() for name, _ in headers}
         headers += [pair for pair in _ANTI_BUFFERING if pair[0] not in names]
-        delivery = _RelayDelivery(
+        self._delivery = _RelayDelivery(
             self, _AsIs(), self.options, self._server_send, status=start["status"], headers=headers
         )
         stream_began(self.options.longest_end)
@@ -211,16 +211,19 @@ class Relay:
         self._ticker = Ticker.current(self.options.clock)
         self._ticker.add(self, self._deadlines.next(self._began))
         self._held.callback(self._ticker.remove, self)
-        spawn(lambda: self._deliver(delivery))
+        spawn(self._deliver)
 
-    async def _deliver(self, delivery: StreamDelivery) -> None:
+    async def _deliver(self) -> None:
         try:
-            await delivery.run(self._receiver.wait_for_disconnect)
-        except Exception:
-            logger.warning("send raised: the stream is over", exc_info=True)
+            try:
+                await self._delivery.run(self._receiver.wait_for_disconnect)
+            except Exception:
+                logger.warning("send raised: the stream is over", exc_info=True)
+            await tell(self._on_finish, self._result())
         except BaseException:
             pass  # the event loop ends
         finally:
+            self._held.close()
             self._delivered = True
             self._delivery_ended.set()
 
@@ -256,6 +259,7 @@ class Relay:
         self.outcome = outcome
         self._ended_at = self.options.clock.now()
         self.tail.append([event])
+        self._over.set()
 
     def _finish(self) -> None:
         if self.outcome is None:
@@ -272,13 +276,10 @@ class Relay:
         """The application is told by its `receive`, and time to look there is what it has after
         its client left. It would not look for an end of our making."""
         if self._finish_by < math.inf:
-            self._finish()  # it has said all that it had to say
+            self._finish()  # it has said all that it had to say, and may have more to do
         else:
             self._abort(outcome, cause)
-        was_asked = self._receiver.is_asked
-        self._leave()
-        if outcome in ("error", "shutdown") and not was_asked:
-            self._closing.cancel()
+            self._leave(at_once=outcome in ("error", "shutdown"))
 
     def fail(self, error: LLMStreamError) -> None:
         """There is no word for an error that every client of a foreign stream would know."""
@@ -297,9 +298,12 @@ class Relay:
             return math.inf
         return min(self._finish_by, self._deadlines.next(now))
 
-    def _leave(self) -> None:
+    def _leave(self, *, at_once: bool) -> None:
+        is_asked = self._receiver.is_asked
         self._receiver.tell()
         self._closing.wait()
+        if at_once and not is_asked:
+            self._closing.cancel()
 
     def _give_up(self) -> None:
         logger.error(

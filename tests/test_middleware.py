@@ -281,8 +281,11 @@ async def test_work_after_the_last_message_holds_the_end_up_only_shortly() -> No
         await clock.advance(0.1)
         await response.read_to_end()
         assert response.complete
+        await settle()
+        assert [result.outcome for result in results] == ["finished"]
+        response.disconnect()
+        await clock.advance(1000)
         worked.set()
-    assert [result.outcome for result in results] == ["finished"]
     assert str(response.error) == "in a background task"
 
 
@@ -468,6 +471,43 @@ async def test_its_server_may_still_cancel_it() -> None:
     assert scope.cancelled_caught
     assert cancelled.is_set()
     assert [result.outcome for result in results] == ["cancelled"]
+
+
+async def test_its_server_gets_its_task_back_though_a_send_is_stuck() -> None:
+    results: list[StreamResult] = []
+    app = LLMStreamMiddleware(hand_written(Flood()), on_finish=results.append)
+    with anyio.CancelScope() as scope:
+        async with Client(app).stream("GET", "/") as response:
+            await response.chunk()
+            response.stall()
+            await settle()
+            scope.cancel()
+            await anyio.lowlevel.checkpoint()
+    assert scope.cancelled_caught
+    assert [(result.outcome, result.disconnected) for result in results] == [("cancelled", True)]
+
+
+async def test_a_send_that_raises_ends_the_stream_and_is_told_of(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    results: list[StreamResult] = []
+    app = LLMStreamMiddleware(hand_written(Flood()), on_finish=results.append)
+
+    async def server(scope: Any, receive: Any, send: Any) -> None:
+        async def broken(message: Any) -> None:
+            if message["type"] == "http.response.body":
+                raise RuntimeError("a server's bug")
+            await send(message)
+
+        await app(scope, receive, broken)
+
+    async with Client(server).stream("GET", "/", raise_app_exceptions=False) as response:
+        await response.returned()
+    assert response.aborted
+    (result,) = results
+    assert (result.outcome, result.disconnected) == ("error", True)
+    assert str(result.error) == "a server's bug"
+    assert "send raised" in caplog.text
 
 
 # `receive` has two readers.

@@ -172,6 +172,10 @@ class Delivery:
         error: LLMStreamError = self._run.error or ShuttingDown()
         await self._send_whole(error.status, self._format.error_body(error), error.headers)
 
+    def give_up(self) -> None:
+        """Send nothing more, also not what is stuck in `send`."""
+        self._client_left("stalled")
+
     def _client_left(self, how: Literal["disconnected", "stalled"]) -> None:
         if self._over or (self._ending and how == "disconnected"):
             return  # hypercorn says so while the last `send` has not returned yet
