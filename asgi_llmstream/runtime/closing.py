@@ -31,7 +31,7 @@ class Closing:
     def __init__(self, options: StreamOptions, given_up: Callable[[], None]) -> None:
         self._clock = options.clock
         self._timeout = options.close_timeout
-        self._given_up = given_up
+        self._given_up: Callable[[], None] | None = given_up
         self.task: Task | OwnTask | None = None
         self.cancels = 0
         self._due = math.inf
@@ -54,6 +54,8 @@ class Closing:
     def over(self) -> None:
         """It has ended, or need not any more."""
         self._is_over = True
+        # They know us: a cycle, which would stay until the garbage is collected.
+        self.task = self._given_up = None
         if self._due < math.inf:
             self._due = math.inf
             Ticker.current(self._clock).remove(self)
@@ -68,6 +70,8 @@ class Closing:
         if self.cancels < _MOST_CANCELS:
             self.cancel()
             return self._due
+        given_up = self._given_up
         self.over()
-        self._given_up()
+        if given_up is not None:
+            given_up()
         return math.inf
