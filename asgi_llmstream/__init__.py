@@ -28,6 +28,7 @@ from .chunks import (
     ToolResult,
     Usage,
 )
+from .content import MessageToolCall
 from .drain import drain, draining
 from .errors import (
     BadRequest,
@@ -42,7 +43,7 @@ from .errors import (
     UpstreamError,
     UpstreamTimeout,
 )
-from .message import Message, MessageToolCall
+from .message import Message
 from .middleware import LLMStreamMiddleware
 from .options import StreamOptions
 from .request import ChatMessage, ChatRequest

@@ -6,13 +6,13 @@ and runs a lifecycle of its own over them.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 import msgspec
 
 from .chunks import Data, File, FinishReason, Raw, Source, ToolResult, Usage
+from .content import Content, MessagePart, MessageToolCall
 from .events import (
     Event,
     ItemAdded,
@@ -27,63 +27,11 @@ from .events import (
     RunStarted,
     UsageReported,
 )
+from .history import turns_of
 from .lifecycle import Lifecycle
 from .sources import chunks_of
 
-__all__ = ["Message", "MessagePart", "MessageToolCall"]
-
-
-class MessageToolCall(msgspec.Struct, frozen=True):
-    """A tool call of a message; `arguments` is its JSON text, as far as it has come."""
-
-    id: str
-    name: str
-    arguments: str
-
-    def parse(self) -> Any:
-        """The arguments as an object. Empty text counts as no arguments.
-
-        Raises:
-            ValueError: if the text is not JSON, as models now and then have it.
-        """
-        try:
-            return msgspec.json.decode(self.arguments or "{}")
-        except (msgspec.DecodeError, RecursionError) as error:
-            raise ValueError(
-                f"the model wrote arguments for {self.name!r} that are not JSON: {error}"
-            ) from error
-
-
-class MessagePart:
-    """One part of a message: what it is, and its text so far.
-
-    Attributes:
-        part: what is known of it from the first.
-        signature: of reasoning, see `chunks.Reasoning`.
-    """
-
-    __slots__ = ("_pieces", "part", "signature")
-
-    def __init__(self, part: Part) -> None:
-        self.part = part
-        self.signature: str | None = None
-        self._pieces: list[str] = []
-
-    @property
-    def kind(self) -> PartKind:
-        return self.part.kind
-
-    @property
-    def text(self) -> str:
-        if len(self._pieces) > 1:
-            self._pieces = ["".join(self._pieces)]
-        return self._pieces[0] if self._pieces else ""
-
-    def __repr__(self) -> str:
-        return f"MessagePart({self.kind!r}, {self.text!r})"
-
-
-Content = MessagePart | ToolResult | Source | File | Data
+__all__ = ["Message"]
 
 
 class Message:
@@ -137,7 +85,7 @@ class Message:
     def apply(self, event: Event) -> None:
         """Take in one event of the run."""
         if type(event) is PartDelta:  # the hot path
-            self._growing[event.part.index]._pieces.append(event.text)
+            self._growing[event.part.index].pieces.append(event.text)
             return
         match event:
             case PartStarted(part=part):
@@ -215,7 +163,7 @@ class Message:
         The API wants every tool call answered: add the `ToolResult`s to the message first, or
         append the tools' messages yourself.
         """
-        return [message for turn in _turns(self.content) for message in turn.to_openai()]
+        return [message for turn in turns_of(self.content) for message in turn.to_openai()]
 
     def to_anthropic(self) -> list[dict[str, Any]]:
         """The same for Anthropic's messages: each model call is an assistant's message, and the
@@ -225,7 +173,7 @@ class Message:
         out. Arguments that are no JSON object, as models now and then write them, become
         `{"invalid_json": "..."}`.
         """
-        return [message for turn in _turns(self.content) for message in turn.to_anthropic()]
+        return [message for turn in turns_of(self.content) for message in turn.to_anthropic()]
 
     def to_dict(self) -> dict[str, Any]:
         """All of it in JSON's types, for a database: its fields by name, and in "content" a dict
@@ -301,112 +249,6 @@ def _restored(content: list[_StoredPart | ToolResult | Source | File | Data]) ->
             Part(len(kinds), item.kind, ordinal, item.step, item.id, item.name),
         )
         part.signature = item.signature
-        part._pieces = [item.text] if item.text else []
+        part.pieces = [item.text] if item.text else []
         kinds.append(item.kind)
         yield part
-
-
-class _Turn:
-    """One model call and the results of its tool calls, which providers want to follow it."""
-
-    def __init__(self, step: int) -> None:
-        self.step = step
-        self.parts: list[MessagePart] = []
-        self.results: dict[str, ToolResult] = {}
-
-    def text_of(self, kind: PartKind) -> str:
-        return _sendable("".join(part.text for part in self.parts if part.kind == kind))
-
-    def to_openai(self) -> Iterator[dict[str, Any]]:
-        said: dict[str, Any] = {"role": "assistant", "content": self.text_of("text") or None}
-        if refusal := self.text_of("refusal"):
-            said["refusal"] = refusal
-        calls = [
-            {
-                "id": part.part.id,
-                "type": "function",
-                "function": {"name": part.part.name, "arguments": _sendable(part.text) or "{}"},
-            }
-            for part in self.parts
-            if part.kind == "tool_call"
-        ]
-        if calls:
-            said["tool_calls"] = calls
-        if said["content"] or refusal or calls:
-            yield said
-        for result in self.results.values():
-            yield {"role": "tool", "tool_call_id": result.id, "content": _output(result)}
-
-    def to_anthropic(self) -> Iterator[dict[str, Any]]:
-        if blocks := [block for part in self.parts for block in _blocks(part)]:
-            yield {"role": "assistant", "content": blocks}
-        if self.results:
-            results = map(_result_block, self.results.values())
-            yield {"role": "user", "content": list(results)}
-
-
-def _turns(content: list[Content]) -> list[_Turn]:
-    turns: list[_Turn] = []
-    for item in content:
-        if isinstance(item, MessagePart):
-            # What a model says after a result is another call's, also if no boundary tells.
-            if not turns or turns[-1].results or turns[-1].step != item.part.step:
-                turns.append(_Turn(item.part.step))
-            turns[-1].parts.append(item)
-        elif isinstance(item, ToolResult):
-            _turn_of(item, turns).results[item.id] = item
-    return turns
-
-
-def _turn_of(result: ToolResult, turns: list[_Turn]) -> _Turn:
-    """The turn that made the call; the last one if none did."""
-    for turn in reversed(turns):
-        if any(part.kind == "tool_call" and part.part.id == result.id for part in turn.parts):
-            return turn
-    if not turns:
-        turns.append(_Turn(0))
-    return turns[-1]
-
-
-def _blocks(part: MessagePart) -> Iterator[dict[str, Any]]:
-    """A part as one of Anthropic's content blocks, if it can be one."""
-    text = _sendable(part.text)
-    match part.kind:
-        case "reasoning":
-            if part.signature:
-                yield {"type": "thinking", "thinking": text, "signature": part.signature}
-        case "tool_call":
-            call = MessageToolCall(part.part.id, part.part.name, text)
-            yield {"type": "tool_use", "id": call.id, "name": call.name, "input": _input(call)}
-        case _:
-            if text.strip():  # the API refuses a text block that is blank
-                yield {"type": "text", "text": text}
-
-
-def _input(call: MessageToolCall) -> dict[str, Any]:
-    try:
-        parsed = call.parse()
-    except ValueError:
-        parsed = None
-    return parsed if isinstance(parsed, dict) else {"invalid_json": call.arguments}
-
-
-def _result_block(result: ToolResult) -> dict[str, Any]:
-    block = {"type": "tool_result", "tool_use_id": result.id, "content": _output(result)}
-    return {**block, "is_error": True} if result.error else block
-
-
-def _output(result: ToolResult) -> str:
-    output = result.output
-    if not isinstance(output, str):
-        output = json.dumps(output, ensure_ascii=False, separators=(",", ":"))
-    return _sendable(output)
-
-
-def _sendable(text: str) -> str:
-    """`text` without the halves of an emoji that a model's output was cut in: UTF-8 has none."""
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
-    return text

@@ -11,7 +11,7 @@ from typing import Any
 
 from msgspec import Struct, field
 
-from .message import MessageToolCall
+from .content import MessageToolCall
 
 __all__ = ["ChatMessage", "ChatRequest"]
 

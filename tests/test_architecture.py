@@ -26,6 +26,8 @@ ORDER = [
     "events",
     "sse",
     "sources",
+    "content",  # not in DESIGN, as `history`: what a `message` holds, what providers want back
+    "history",
     "lifecycle",  # above `message`, not below it: a message is a fold over events
     "message",
     "request",

@@ -29,6 +29,7 @@ from asgi_llmstream.chunks import (
     ToolResult,
     Usage,
 )
+from asgi_llmstream.content import MessagePart
 from asgi_llmstream.errors import LLMStreamError, RateLimited, public_error
 from asgi_llmstream.events import (
     Event,
@@ -47,7 +48,7 @@ from asgi_llmstream.events import (
     UsageReported,
 )
 from asgi_llmstream.lifecycle import Lifecycle
-from asgi_llmstream.message import Message, MessagePart
+from asgi_llmstream.message import Message
 
 
 def new() -> Lifecycle:

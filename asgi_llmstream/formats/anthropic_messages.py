@@ -30,6 +30,7 @@ from typing import Any, ClassVar, Literal
 from msgspec import Struct
 
 from ..chunks import FinishReason, Source, Usage
+from ..content import MessageToolCall
 from ..errors import LLMStreamError
 from ..events import (
     Event,
@@ -45,7 +46,7 @@ from ..events import (
     RunFinished,
     RunStarted,
 )
-from ..message import Message, MessageToolCall
+from ..message import Message
 from ..request import ChatRequest
 from .anthropic_requests import decode_request
 from .base import Encoder, dumps, named, quote, replay
