@@ -21,12 +21,10 @@ Tool calls stay open beside each other, since providers may interleave their arg
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from typing import Any, get_args
 
-import msgspec
-
+from .calls import Calls
 from .chunks import (
     Chunk,
     Data,
@@ -64,6 +62,8 @@ from .events import (
     StepStarted,
     UsageReported,
 )
+from .plain import as_json, check_strings, plain
+from .usage import UsageSum
 
 __all__ = ["Lifecycle"]
 
@@ -104,11 +104,10 @@ class Lifecycle:
         self._text: _OpenPart | None = None
         self._calls: dict[int, _OpenPart] = {}
         self._hosted: set[int] = set()
-        self._unanswered: set[str] = set()
-        self._same_id: dict[str, list[str]] = {}
+        self._asked = Calls()
         self._broken = False
         self._finish: Finish | None = None
-        self._used = _UsageSum()
+        self._used = UsageSum()
         self._native: dict[str, Any] = {}
         self.ended = False
 
@@ -146,7 +145,7 @@ class Lifecycle:
         self._check_names()
         finish = self._finish
         events = self._close_step()
-        reason: FinishReason = "tool_calls" if self._unanswered else "stop"
+        reason: FinishReason = "tool_calls" if self._asked.unanswered else "stop"
         native = None
         if finish is not None:
             reason, native = finish.reason or reason, finish.native
@@ -182,7 +181,7 @@ class Lifecycle:
     def _feed_reasoning(self, chunk: Reasoning) -> list[Event]:
         if chunk.signature is None:
             return self._grow("reasoning", chunk.text)
-        _check_strings(optional=(chunk.signature,))
+        check_strings(optional=(chunk.signature,))
         events = self._grow("reasoning", chunk.text)
         open_part = self._text
         if open_part is None or open_part.kind != "reasoning":
@@ -224,7 +223,7 @@ class Lifecycle:
     def _feed_tool_call_delta(self, chunk: ToolCallDelta) -> list[Event]:
         if self._is_hosted(chunk) or not (chunk.id or chunk.name or chunk.arguments):
             return []
-        _check_strings(chunk.arguments, optional=(chunk.id, chunk.name))
+        check_strings(chunk.arguments, optional=(chunk.id, chunk.name))
         call = self._calls.get(chunk.index)
         is_other = call is not None and chunk.id and call.call_id and chunk.id != call.call_id
         if is_other:
@@ -258,8 +257,8 @@ class Lifecycle:
     def _feed_tool_call(self, chunk: ToolCall) -> list[Event]:
         arguments = chunk.arguments
         if not isinstance(arguments, str):
-            arguments = _json(_plain(arguments))
-        _check_strings(chunk.id, chunk.name)
+            arguments = as_json(plain(arguments))
+        check_strings(chunk.id, chunk.name)
         events = [*self._close_text(), *self._open_step()]
         call = _OpenPart(None, chunk.id)
         call.pieces.append(arguments)
@@ -267,31 +266,31 @@ class Lifecycle:
         return [*events, self._end(call)]
 
     def _feed_tool_result(self, chunk: ToolResult) -> list[Event]:
-        _check_strings(chunk.id)
+        check_strings(chunk.id)
         self._check_names()
-        result = ToolResult(self._call_of(chunk.id), _plain(chunk.output), chunk.error)
-        self._unanswered.discard(result.id)
+        result = ToolResult(self._asked.answered_by(chunk.id), plain(chunk.output), chunk.error)
+        self._asked.unanswered.discard(result.id)
         # A result belongs to the step of its call, also after that model call's Finish.
         events = [*self._close_parts(), *self._begin_step()]
         return [*events, ItemAdded(self._next(), result)]
 
     def _feed_data(self, chunk: Data) -> list[Event]:
-        _check_strings(chunk.name)
-        return self._feed_item(Data(chunk.name, _plain(chunk.value)))
+        check_strings(chunk.name)
+        return self._feed_item(Data(chunk.name, plain(chunk.value)))
 
     def _feed_source(self, chunk: Source) -> list[Event]:
-        _check_strings(chunk.url, optional=(chunk.title,))
+        check_strings(chunk.url, optional=(chunk.title,))
         return self._feed_item(chunk)
 
     def _feed_file(self, chunk: File) -> list[Event]:
-        _check_strings(chunk.url, chunk.media_type)
+        check_strings(chunk.url, chunk.media_type)
         return self._feed_item(chunk)
 
     def _feed_item(self, chunk: Source | File | Data | Raw) -> list[Event]:
         return [*self._begin_step(), ItemAdded(self._next(), chunk)]
 
     def _feed_native(self, chunk: Native) -> list[Event]:
-        fields = _plain(chunk.fields)
+        fields = plain(chunk.fields)
         # What every chunk repeats, as a fingerprint, is passed on once.
         repeated, constant = self._native, fields.pop("chunk", {})
         changed = {k: v for k, v in constant.items() if k not in repeated or repeated[k] != v}
@@ -319,7 +318,7 @@ class Lifecycle:
     def _feed_finish(self, chunk: Finish) -> list[Event]:
         if chunk.reason is not None and chunk.reason not in get_args(FinishReason):
             raise ValueError(f"{chunk.reason!r} is no finish reason: use Finish('other', 'it')")
-        _check_strings(optional=(chunk.native,))
+        check_strings(optional=(chunk.native,))
         self._check_names()
         events = self._close_parts()
         reason = chunk.reason or ("tool_calls" if self._called else "stop")
@@ -371,30 +370,15 @@ class Lifecycle:
         return Part(index, kind, ordinal, self._step, id, name)
 
     def _start_call(self, call: _OpenPart, name: str) -> list[Event]:
-        call.part = part = self._new_part("tool_call", self._own_id(call.call_id), name)
-        self._unanswered.add(part.id)
+        own_id = self._asked.own_id(call.call_id) if call.call_id else None
+        call.part = part = self._new_part("tool_call", own_id, name)
+        self._asked.unanswered.add(part.id)
         self._called = True
         events: list[Event] = [PartStarted(self._next(), part)]
         arguments = "".join(call.pieces)
         if arguments:
             events.append(PartDelta(self._next(), part, arguments))
         return events
-
-    def _own_id(self, id: str | None) -> str | None:
-        """A call's id, made unlike those before it: some providers count anew in each call."""
-        if not id:
-            return None
-        same = self._same_id.setdefault(id, [])
-        own = f"{id}_{len(same) + 1}" if same else id
-        if own != id:
-            own = self._own_id(own) or own  # a call of just that id may have been there
-        same.append(own)
-        return own
-
-    def _call_of(self, id: str) -> str:
-        """Which call a result answers: the first of this id that waits, else the last."""
-        same = self._same_id.get(id, [id])
-        return next((own for own in same if own in self._unanswered), same[-1])
 
     def _close_parts(self) -> list[Event]:
         events = self._close_text()
@@ -436,64 +420,6 @@ def _row_of(chunk: object) -> Callable[[Lifecycle, Any], list[Event]]:
         if cls in _TABLE:
             return _TABLE[cls]
     raise TypeError(f"{type(chunk).__qualname__} is no chunk")
-
-
-def _check_strings(*values: object, optional: tuple[object, ...] = ()) -> None:
-    for value in (*values, *(value for value in optional if value is not None)):
-        if not isinstance(value, str):
-            raise TypeError(f"a chunk's names and texts are str, not {type(value).__name__}")
-
-
-def _json(value: Any) -> str:
-    try:
-        return msgspec.json.encode(value).decode()
-    except UnicodeEncodeError:  # half an emoji, as a model's output may be cut
-        return json.dumps(value, separators=(",", ":"))
-
-
-def _plain(value: Any) -> Any:
-    """`value` as JSON's own types, so that formats and stores need not know any other."""
-    return msgspec.to_builtins(value, str_keys=True, enc_hook=_plain_object)
-
-
-def _plain_object(value: Any) -> Any:
-    # Pydantic's models say themselves what they are in JSON; the rest is shown as text.
-    dump = getattr(value, "model_dump", None)
-    return dump(mode="json") if callable(dump) else str(value)
-
-
-class _UsageSum:
-    """The usage of the model calls that are over, and of the current one."""
-
-    def __init__(self) -> None:
-        self._done: Usage | None = None
-        self._current: Usage | None = None
-
-    @property
-    def total(self) -> Usage | None:
-        if self._done is None or self._current is None:
-            return self._done or self._current
-        return self._done + self._current
-
-    def report(self, usage: Usage) -> Usage:
-        before = self._current or Usage()
-        self._current = before + usage if usage.additive else _updated(before, usage)
-        total = self.total
-        assert total is not None
-        return total
-
-    def next_call(self) -> None:
-        self._done, self._current = self.total, None
-
-
-def _updated(before: Usage, usage: Usage) -> Usage:
-    """The new counts, and the old one wherever none is told."""
-    return Usage(
-        usage.input_tokens or before.input_tokens,
-        usage.output_tokens or before.output_tokens,
-        usage.cached_tokens or before.cached_tokens,
-        usage.reasoning_tokens or before.reasoning_tokens,
-    )
 
 
 _TABLE: dict[type[Chunk], Callable[[Lifecycle, Any], list[Event]]] = {

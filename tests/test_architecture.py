@@ -28,6 +28,9 @@ ORDER = [
     "sources",
     "content",  # not in DESIGN, as `history`: what a `message` holds, what providers want back
     "history",
+    "plain",  # not in DESIGN, as `usage` and `calls`: values, tokens and calls of a `lifecycle`
+    "usage",
+    "calls",
     "lifecycle",  # above `message`, not below it: a message is a fold over events
     "message",
     "request",
