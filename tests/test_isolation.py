@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import subprocess
 import sys
 import threading
@@ -12,7 +13,14 @@ import anyio
 import anyio.lowlevel
 import pytest
 
-from asgi_llmstream import ChatApp, ChatRequest, StreamOptions
+from asgi_llmstream import (
+    ChatApp,
+    ChatRequest,
+    LLMStream,
+    LLMStreamError,
+    StreamOptions,
+    StreamResult,
+)
 from asgi_llmstream.testing import Client
 
 HELLO = {"messages": [{"role": "user", "content": "hi"}]}
@@ -114,3 +122,35 @@ sys.exit(status)
         [sys.executable, "-c", program], capture_output=True, text=True, timeout=60
     )
     assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.skipif(sys.version_info < (3, 12), reason="eager tasks came with Python 3.12")
+def test_streams_work_where_tasks_begin_to_run_when_they_are_made() -> None:
+    results: list[StreamResult] = []
+
+    async def words() -> AsyncIterator[str]:
+        yield "Hel"
+        yield "lo"
+
+    async def silent() -> AsyncIterator[str]:
+        yield "Hel"
+        await asyncio.sleep(60)
+
+    async def broken() -> AsyncIterator[str]:
+        raise LLMStreamError("broken")
+        yield
+
+    async def main() -> None:
+        asyncio.get_running_loop().set_task_factory(asyncio.eager_task_factory)  # type: ignore[attr-defined,unused-ignore]
+        for producer in (words, broken, lambda: iter(["Hel", "lo"])):
+            stream = LLMStream(producer, on_finish=results.append)
+            await Client(stream).request("GET", "/")
+        stream = LLMStream(silent, on_finish=results.append)
+        async with Client(stream).stream("GET", "/") as response:
+            await response.chunk()
+            response.disconnect()
+
+    asyncio.run(main())
+    outcomes = [result.outcome for result in results]
+    assert outcomes == ["finished", "error", "finished", "disconnected"]
+    assert results[0].message.text == results[2].message.text == "Hello"
