@@ -8,6 +8,7 @@ from functools import partial
 
 from msgspec.structs import replace
 
+from .drain import watching
 from .errors import LLMStreamError, MethodNotAllowed, NotFound, ShuttingDown
 from .formats import DEFAULT_FORMATS, OpenAIChat
 from .formats.base import RequestFormat, dumps
@@ -104,16 +105,11 @@ class ChatApp:
         if scope["method"] == "HEAD":
             send = without_body(send)
         format = self._by_route.get(path, _PLAIN)
-        try:
-            if self._stopped:
-                raise ShuttingDown(retry_after=1)
-            method, handler = self._route(path)
-            if scope["method"] != method and (scope["method"], method) != ("HEAD", "GET"):
-                allow = (method, "HEAD") if method == "GET" else (method,)
-                raise MethodNotAllowed(allow)
-            await handler(scope, receive, send)
-        except LLMStreamError as error:
-            await send_json(send, error.status, format.error_body(error), error.headers)
+        with watching():
+            try:
+                await self._handler(path, scope["method"])(scope, receive, send)
+            except LLMStreamError as error:
+                await send_json(send, error.status, format.error_body(error), error.headers)
 
     @asynccontextmanager
     async def lifespan(self, app: object = None) -> AsyncGenerator[None]:
@@ -136,6 +132,14 @@ class ChatApp:
             # Several servers may run the same object, each in a thread of its own.
             self._lifespans -= 1
             self._stopped = self._lifespans == 0
+
+    def _handler(self, path: str, method: str) -> _Handler:
+        if self._stopped:
+            raise ShuttingDown(retry_after=1)
+        allowed, handler = self._route(path)
+        if method != allowed and (method, allowed) != ("HEAD", "GET"):
+            raise MethodNotAllowed((allowed, "HEAD") if allowed == "GET" else (allowed,))
+        return handler
 
     def _route(self, path: str) -> tuple[str, _Handler]:
         if format := self._by_route.get(path):

@@ -1,10 +1,10 @@
 """Shutdown: streams learn that the process is told to end, and end visibly in time.
 
 ASGI tells an application of the shutdown only after its open requests have ended, which a stream
-would never do, and a mounted one is not told at all. So the first stream of a process chains a
+would never do, and a mounted one is not told at all. So the first request of a process chains a
 handler in front of those that stand for SIGTERM and SIGINT: it notes that the signal came, and
 calls what stood there before. Nothing is patched, nothing happens at import, and when the last
-stream has left, the handler that stood before stands again.
+request has been answered, the handler that stood before stands again.
 
 What acts are the tickers: each looks here several times a second while streams are open. Outside
 the main thread, where Python allows no handlers, call `drain()`.
@@ -12,40 +12,45 @@ the main thread, where Python allows no handlers, call `drain()`.
 
 from __future__ import annotations
 
-import math
+import os
 import signal
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from types import FrameType
 from typing import Any
 from weakref import WeakKeyDictionary
 
 from .backend import loop_key
 
-__all__ = ["drain", "draining", "raise_overdue", "stream_began", "stream_ended"]
+__all__ = ["drain", "draining", "stream_began", "stream_ended", "watching"]
 
 _Handler = Callable[[int, FrameType | None], Any] | int | signal.Handlers | None
 
 _SIGNALS = (signal.SIGTERM, signal.SIGINT)
+# Seconds between looks at whether a signal may be raised; as long the last bytes have to leave.
+_STEP = 0.1
 
 _lock = threading.Lock()
 _drains = 0
-# How many drains there had been when a loop's first stream began: a server that is started anew,
+# How many drains there had been when a loop's first request came: a server that is started anew,
 # in an event loop of its own, does not inherit the end of the last.
 _before: WeakKeyDictionary[Any, int] = WeakKeyDictionary()
 _streams = 0
+_watching = 0
+_longest = 0.0
 _chained: dict[signal.Signals, tuple[_Handler, _Handler]] = {}  # ours, and what stood before
 _deferred: list[tuple[int, _Handler]] = []  # what would end the process, and waits for the streams
-_deferred_until = math.inf
-_longest = 0.0
+_is_due = False
+_process = 0  # whose streams these are; a fork has none of them
 
 
 def drain() -> None:
     """Have every stream of this process end within its `shutdown_grace`, and refuse new ones.
 
     From any thread, and from signal handlers. There is no way back: the process is to end. Only
-    event loops whose first stream is yet to come are not concerned.
+    event loops whose first request is yet to come are not concerned.
     """
     global _drains
     _drains += 1
@@ -64,32 +69,59 @@ def draining() -> bool:
         return True
 
 
+@contextmanager
+def watching() -> Iterator[None]:
+    """Notice signals while this is entered, if this thread may: a request is being answered, and
+    may become a stream."""
+    _watch()
+    try:
+        yield
+    finally:
+        _watch_no_more()
+
+
 def stream_began(longest: float) -> None:
-    """Count a stream, and chain the signal handlers if this thread may.
+    """Notice signals, and have the end of the process wait for this stream.
 
     Args:
         longest: how many seconds it may take to end, once it is told to.
     """
     global _streams, _longest
+    _watch()
     with _lock:
         _streams += 1
         _longest = max(_longest, longest)
+
+
+def stream_ended() -> None:
+    """The counterpart of `stream_began`."""
+    global _streams
+    with _lock:
+        _streams -= 1
+    _watch_no_more()
+
+
+def _watch() -> None:
+    global _watching, _process
+    with _lock:
+        _watching += 1
         _before.setdefault(loop_key(), _drains)
+        if not _process:
+            _process = os.getpid()
+            if hasattr(os, "register_at_fork"):
+                os.register_at_fork(after_in_child=_forget)
     if threading.current_thread() is threading.main_thread():
         for sig in _SIGNALS:
             _chain(sig)
 
 
-def stream_ended() -> None:
-    """The counterpart of `stream_began`; the last one puts the handlers back."""
-    global _streams
+def _watch_no_more() -> None:
+    global _watching
     with _lock:
-        _streams -= 1
-        last = _streams == 0
-    if last and threading.current_thread() is threading.main_thread():
-        if not draining():
-            _unchain()
-        _raise_deferred()
+        _watching -= 1
+        last = _watching == 0
+    if last and threading.current_thread() is threading.main_thread() and not draining():
+        _unchain()
 
 
 def _chain(sig: signal.Signals) -> None:
@@ -110,13 +142,21 @@ def _chain(sig: signal.Signals) -> None:
 
 def _handler(before: _Handler) -> Callable[[int, FrameType | None], None]:
     def note(signum: int, frame: FrameType | None) -> None:
+        global _is_due
+        if os.getpid() != _process:  # it comes before `_forget` does
+            signal.signal(signum, before)
+            signal.raise_signal(signum)
+            return
         drain()
         if _ends_at_once(before):
             # Supervisors repeat SIGTERM within milliseconds; who presses Ctrl-C again means it.
             is_second = bool(_deferred) and signum == signal.SIGINT
-            _defer(signum, before)
-            if _streams == 0 or is_second:
+            _deferred.append((signum, before))
+            if _streams == 0 or is_second or _is_due:
+                _is_due = False
                 _raise_deferred()
+            elif len(_deferred) == 1:
+                threading.Thread(target=_raise_in_time, daemon=True).start()
         elif callable(before) and not _is_a_loops_own(before):
             before(signum, frame)
 
@@ -141,17 +181,22 @@ def _is_a_loops_own(handler: Any) -> bool:
     return module.partition(".")[0] in ("asyncio", "uvloop")
 
 
-def _defer(signum: int, before: _Handler) -> None:
-    global _deferred_until
-    _deferred.append((signum, before))
-    _deferred_until = time.monotonic() + _longest
-
-
-def raise_overdue() -> None:
-    """Wait no longer for streams that did not end in time. Called by the tickers."""
-    if _deferred and time.monotonic() >= _deferred_until:
-        if threading.current_thread() is threading.main_thread():
-            _raise_deferred()
+def _raise_in_time() -> None:
+    """In a thread of its own, since no event loop may be left to do it: when the streams have
+    ended, or did not in time, have the signal come again."""
+    global _is_due
+    give_up = time.monotonic() + _longest
+    while _streams and time.monotonic() < give_up:
+        time.sleep(_STEP)
+    time.sleep(_STEP)
+    if not _deferred:
+        return  # it was impatient
+    _is_due = True
+    main = threading.main_thread().ident
+    if hasattr(signal, "pthread_kill") and main is not None:
+        signal.pthread_kill(main, _deferred[0][0])  # which wakes it, wherever it waits
+    else:
+        signal.raise_signal(_deferred[0][0])
 
 
 def _unchain() -> None:
@@ -166,3 +211,14 @@ def _raise_deferred() -> None:
         signum, before = _deferred.pop()
         signal.signal(signum, before)
         signal.raise_signal(signum)
+
+
+def _forget() -> None:
+    """In a process that was forked meanwhile: none of the streams are there, nor is anybody who
+    would raise what is deferred."""
+    global _lock, _process, _streams, _watching
+    _process = os.getpid()
+    _lock = threading.Lock()
+    _streams = _watching = 0
+    _deferred.clear()
+    _unchain()

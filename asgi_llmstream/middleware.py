@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from .drain import watching
 from .http import App, Receive, Scope, Send
 from .options import StreamOptions
-from .relay import SCOPE_KEY, Relay
+from .relay import Relay
 from .result import OnFinish
 from .slots import Slots
 
@@ -49,7 +50,6 @@ class LLMStreamMiddleware:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        scope = {**scope}  # changes are not the server's to see
-        relay = Relay(scope, self._options, receive, send, self._slots, self._on_finish)
-        scope[SCOPE_KEY] = relay
-        await relay.call(self._app)
+        with watching():
+            relay = Relay(scope, self._options, receive, send, self._slots, self._on_finish)
+            await relay.call(self._app)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import logging
 from collections import deque
 
+import anyio.lowlevel
+
 from .backend import Task, Wakeup, spawn, wakeup
 from .http import Message, Receive
 
@@ -71,7 +73,8 @@ class Receiver:
         self._tell_all()
 
     def close(self) -> None:
-        """Read no more."""
+        """Read no more; and whoever still listens need not."""
+        self.tell()
         if self._task is not None:
             self._task.cancel()
 
@@ -79,6 +82,10 @@ class Receiver:
         """Wait until something has changed. Applications may ask in several tasks at once."""
         if self._task is None:
             self._task = spawn(self._read_on)
+            # Who only wants to know what is there already cancels this at its first `await`.
+            await anyio.lowlevel.cancel_shielded_checkpoint()
+            if self._gone is not None or self._messages:
+                return
         mine = wakeup()
         self._waiting.append(mine)
         try:

@@ -11,7 +11,9 @@ import logging
 import math
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from typing import ClassVar, Literal
+from functools import partial
+from traceback import walk_tb
+from typing import Any, ClassVar, Literal
 
 import anyio
 import anyio.lowlevel
@@ -19,7 +21,7 @@ import anyio.lowlevel
 from .backend import own_task, spawn, wakeup
 from .chunks import Raw
 from .drain import draining, stream_began, stream_ended
-from .errors import LLMStreamError, Overloaded, ShuttingDown
+from .errors import LimitExceeded, LLMStreamError, Overloaded, ShuttingDown
 from .events import Event, ItemAdded, RunAborted, RunFinished, Terminal
 from .formats.base import Encoder
 from .http import App, Receive, Scope, Send, send_text
@@ -35,7 +37,7 @@ from .runtime.generation import Stopped
 from .runtime.tail import Tail
 from .runtime.ticker import Ticker
 from .slots import Slots
-from .sse import HEARTBEAT
+from .sse import HEARTBEAT, Boundaries
 
 __all__ = ["SCOPE_KEY", "Relay"]
 
@@ -44,9 +46,9 @@ logger = logging.getLogger("asgi_llmstream")
 SCOPE_KEY = "asgi_llmstream.relay"
 """Where a stream of ours finds the relay that it runs below."""
 
-# Seconds for which the end is kept back, while the application has not returned. Below Starlette's
-# BaseHTTPMiddleware what broke off is ended first, as if it were whole, and raised then.
-_END_LATENCY = 0.1
+# Seconds for which the end is kept back, while the application has not returned; see `_raised`.
+# Deadlines are as much later: what runs below may have the same, and a word for it.
+_LATENCY = 0.1
 
 _ANTI_BUFFERING = ((b"cache-control", b"no-cache"), (b"x-accel-buffering", b"no"))
 
@@ -77,6 +79,8 @@ class Relay:
         self.began_to_answer = True
         self.outcome: Outcome | None = None
         self._scope = scope
+        self._outer: Relay | None = scope.get(SCOPE_KEY)
+        scope[SCOPE_KEY] = self
         self._receiver = Receiver(receive)
         self._server_send = send
         self._slots = slots
@@ -102,17 +106,20 @@ class Relay:
             Overloaded: if there are too many streams.
         """
         self._stands_aside = True
-        with self._slots.one():
+        with ExitStack() as held:
+            if self._outer is not None:
+                held.enter_context(self._outer.stand_aside())
+            held.enter_context(self._slots.one())
             yield
 
     def and_finish(self, on_finish: OnFinish | None) -> OnFinish:
-        """Calls both: the stream's own, and ours."""
+        """Calls the stream's own, ours, and that of a relay around us."""
 
         async def both(result: StreamResult) -> None:
             await tell(on_finish, result)
             await tell(self._on_finish, result)
 
-        return both
+        return both if self._outer is None else self._outer.and_finish(both)
 
     async def call(self, app: App) -> None:
         """Run the application to its end, and deliver what it streams."""
@@ -126,27 +133,48 @@ class Relay:
                 raise
         finally:
             self._closing.over()
-            if self._way == "stream":
-                await self._conclude()
-            self._receiver.close()
-            del self._scope[SCOPE_KEY]  # a cycle: it would stay until the garbage is collected
+            try:
+                if self._way == "stream":
+                    await self._conclude()
+            finally:
+                self._held.close()
+                self._receiver.close()
+                # A cycle otherwise, which would stay until the garbage is collected.
+                self._restore_scope()
 
     def _raised(self, error: BaseException) -> None:
-        if isinstance(error, Exception):
-            self._abort("error", error)
-        elif self._finish_by == math.inf:
-            self._abort("cancelled", error)
-            self._delivery.give_up()
+        """After its last message that is none of the client's business, with one exception:
+        Starlette's BaseHTTPMiddleware ends what broke off first, as if it were whole, and
+        raises then."""
+        has_ended = self._finish_by < math.inf
+        if not isinstance(error, Exception):
+            if not has_ended:
+                self._abort("cancelled", error)
+                self._give_up_delivery()
+        elif not has_ended or _came_through(error, "starlette.middleware.base"):
+            self._abort("disconnected" if self._receiver.client_has_left else "error", error)
 
     async def _conclude(self) -> None:
         if self._finish_by < math.inf:
             self._finish()
-        self._abort("error")  # it returned in mid-stream
+        self._abort(self._outcome_of_its_own())
         self._app_is_over = True
         self._over.set()
         with anyio.CancelScope(shield=True):
             while not self._delivered:
                 await self._delivery_ended.wait()
+
+    def _outcome_of_its_own(self) -> Stopped:
+        """Why it returned in mid-stream. It may have heard of the reason before we did."""
+        if self._receiver.client_has_left:
+            return "disconnected"
+        return "shutdown" if draining() else "error"
+
+    def _restore_scope(self) -> None:
+        if self._outer is None:
+            self._scope.pop(SCOPE_KEY, None)
+        else:
+            self._scope[SCOPE_KEY] = self._outer
 
     async def wait(self) -> None:
         while not self._app_is_over and self.outcome != "finished":
@@ -168,14 +196,18 @@ class Relay:
         """Whether it begins an event stream that comments can be put into."""
         if self._stands_aside or message["type"] != "http.response.start":
             return False
-        content_type, encoding = b"", b"identity"
-        for name, value in message.get("headers", ()):
-            if name.lower() == b"content-type":
-                content_type = value
-            elif name.lower() == b"content-encoding":
-                encoding = value
-        essence = content_type.split(b";")[0].strip().lower()
-        return essence == b"text/event-stream" and encoding.strip().lower() == b"identity"
+        if not isinstance(message.get("headers", ()), list | tuple):
+            message["headers"] = list(message["headers"])  # or the server would find it used up
+        headers = {bytes(name).lower(): bytes(value) for name, value in message.get("headers", ())}
+        essence = headers.get(b"content-type", b"").split(b";")[0].strip().lower()
+        return (
+            essence == b"text/event-stream"
+            and headers.get(b"content-encoding", b"identity").strip().lower() == b"identity"
+            and b"content-length" not in headers
+            and not message.get("trailers", False)
+            and self._scope["method"] != "HEAD"
+            and message.get("status") not in (204, 304)
+        )
 
     async def _begin(self, start: ASGIMessage) -> None:
         try:
@@ -193,30 +225,32 @@ class Relay:
         self._leave(at_once=True)
 
     def _stream(self, start: ASGIMessage) -> None:
-        self._way = "stream"
-        headers = [*start.get("headers", ())]
+        headers = [(bytes(name), bytes(value)) for name, value in start.get("headers", ())]
         names = {name.lower() for name, _ in headers}
         headers += [pair for pair in _ANTI_BUFFERING if pair[0] not in names]
-        self._delivery = _RelayDelivery(
-            self, _AsIs(), self.options, self._server_send, status=start["status"], headers=headers
+        options = self.options
+        self._delivery: StreamDelivery | None = _RelayDelivery(
+            self, _AsIs(), options, self._server_send, status=start["status"], headers=headers
         )
-        stream_began(self.options.longest_end)
-        self._held.callback(stream_ended)
         # Applications may send in several tasks, and for room only one can wait.
         self._one_waits = anyio.Lock(fast_acquire=True)
-        self._began = self._ended_at = self.options.clock.now()
+        self._began = self._ended_at = options.clock.now()
         self._spoke_at: float | None = None
-        self._deadlines = Deadlines(self.options, self._began)
+        self._size_left = options.max_stream_size or math.inf
+        self._deadlines = Deadlines(options, self._began, lag=_LATENCY)
         self._deadlines.spoke_at = self._began  # how it is silent is its own affair
-        self._ticker = Ticker.current(self.options.clock)
+        self._ticker = Ticker.current(options.clock)
         self._ticker.add(self, self._deadlines.next(self._began))
         self._held.callback(self._ticker.remove, self)
-        spawn(self._deliver)
+        stream_began(options.longest_end)
+        self._held.callback(stream_ended)
+        self._way = "stream"
+        spawn(partial(self._deliver, self._delivery))
 
-    async def _deliver(self) -> None:
+    async def _deliver(self, delivery: StreamDelivery) -> None:
         try:
             try:
-                await self._delivery.run(self._receiver.wait_for_disconnect)
+                await delivery.run(self._receiver.wait_for_disconnect)
             except Exception:
                 logger.warning("send raised: the stream is over", exc_info=True)
             await tell(self._on_finish, self._result())
@@ -224,23 +258,28 @@ class Relay:
             pass  # the event loop ends
         finally:
             self._held.close()
+            self._delivery = None  # a cycle
             self._delivered = True
             self._delivery_ended.set()
 
     async def _push(self, message: ASGIMessage) -> None:
         if message["type"] != "http.response.body":
-            return
-        if body := message.get("body", b""):
+            raise RuntimeError(f"an event stream cannot go on with {message['type']!r}")
+        if body := bytes(message.get("body", b"")):
+            self._size_left -= len(body)
+            if self._size_left < 0:
+                self.fail(LimitExceeded())
+                return
             if self._spoke_at is None:
                 self._spoke_at = self.options.clock.now()
-            self.tail.append([ItemAdded(self._next(), Raw(bytes(body)))])
+            self.tail.append([ItemAdded(self._next(), Raw(body))])
         if message.get("more_body", False):
             async with self._one_waits:
                 await self.tail.room()
         elif self._receiver.client_has_left:
             self.stop("disconnected")  # which it knew before we did, and came to an end itself
         else:
-            self._finish_by = self.options.clock.now() + _END_LATENCY
+            self._finish_by = self.options.clock.now() + _LATENCY
             self._ticker.look(self, self._finish_by)
             self._receiver.tell()
             await anyio.lowlevel.checkpoint()
@@ -283,7 +322,8 @@ class Relay:
 
     def fail(self, error: LLMStreamError) -> None:
         """There is no word for an error that every client of a foreign stream would know."""
-        logger.warning("a stream was ended: %s", error)
+        if self.outcome is None:
+            logger.warning("a stream was ended: %s", error)
         self.stop("error", error)
 
     def tick(self, now: float) -> float:
@@ -301,9 +341,7 @@ class Relay:
     def _leave(self, *, at_once: bool) -> None:
         is_asked = self._receiver.is_asked
         self._receiver.tell()
-        self._closing.wait()
-        if at_once and not is_asked:
-            self._closing.cancel()
+        self._closing.wait(0 if at_once and not is_asked else None)
 
     def _give_up(self) -> None:
         logger.error(
@@ -311,6 +349,12 @@ class Relay:
             self.options.close_timeout,
             self._scope.get("path"),
         )
+        self._app_is_over = True
+        self._over.set()
+
+    def _give_up_delivery(self) -> None:
+        if self._delivery is not None:
+            self._delivery.give_up()
 
     def _result(self) -> StreamResult:
         assert self.outcome is not None
@@ -346,12 +390,13 @@ class _AsIs:
 class _RelayDelivery(StreamDelivery):
     """Heartbeats only between events, and no final message where the application sent none."""
 
-    _end_of_event = b"\n\n"
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._boundaries = Boundaries()
 
     async def _send_body(self, body: bytes, more: bool = True) -> None:
-        if body and body is not HEARTBEAT:
-            # Long enough to hold the longest end of an event, CRLF CRLF.
-            self._end_of_event = (self._end_of_event + body)[-4:]
+        if body is not HEARTBEAT:
+            self._boundaries.feed(body)
         if more or self._run.outcome == "finished":
             await super()._send_body(body, more)
         elif body:
@@ -359,7 +404,7 @@ class _RelayDelivery(StreamDelivery):
 
     @property
     def _between_events(self) -> bool:
-        return self._end_of_event.endswith((b"\n\n", b"\r\r", b"\r\n\r\n"))
+        return self._boundaries.between_events
 
 
 class _Gone(OSError):
@@ -373,3 +418,9 @@ def _told_by_us(error: BaseException) -> bool:
     return isinstance(error, _Gone) or (
         isinstance(error.__context__, _Gone) and type(error).__name__ == "ClientDisconnect"
     )
+
+
+def _came_through(error: BaseException, module: str) -> bool:
+    """Whether code of this module raised it, or passed it on."""
+    frames = walk_tb(error.__traceback__)
+    return any(frame.f_globals.get("__name__") == module for frame, _ in frames)

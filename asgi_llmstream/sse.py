@@ -11,11 +11,12 @@ from collections.abc import Iterable
 
 from msgspec import Struct
 
-__all__ = ["HEARTBEAT", "ServerSentEvent", "last_event_id"]
+__all__ = ["HEARTBEAT", "Boundaries", "ServerSentEvent", "last_event_id"]
 
 HEARTBEAT = b": ping\n"
 
 _LINE_END = re.compile(r"\r\n|\r|\n")
+_LINE_END_BYTES = re.compile(rb"\r\n|\r|\n")
 
 
 class ServerSentEvent(Struct, frozen=True):
@@ -70,6 +71,39 @@ class ServerSentEvent(Struct, frozen=True):
         lines.extend(f"data: {line}\n" for line in _LINE_END.split(self.data))
         lines.append("\n")
         return "".join(lines).encode("utf-8", "replace")
+
+
+class Boundaries:
+    """Follows a stream that others write, to know where something may stand between its events.
+
+    A line ends in CRLF, CR or LF, an event in a blank line; a comment is no part of an event
+    (WHATWG HTML section 9.2.6).
+    """
+
+    def __init__(self) -> None:
+        self._in_event = False
+        self._line = b""  # of the current one the first byte, which says what it is
+        self._after_cr = False
+
+    def feed(self, data: bytes) -> None:
+        """Take in what was sent."""
+        if self._after_cr and data.startswith(b"\n"):
+            data = data[1:]
+        if not data:
+            return
+        self._after_cr = data.endswith(b"\r")
+        *lines, rest = _LINE_END_BYTES.split(data)
+        for line in lines:
+            line = self._line + line
+            if not line.startswith(b":"):
+                self._in_event = bool(line)
+            self._line = b""
+        self._line = (self._line + rest)[:1]
+
+    @property
+    def between_events(self) -> bool:
+        """Whether a comment line may be sent now."""
+        return not self._in_event and not self._line
 
 
 def last_event_id(headers: Iterable[tuple[bytes, bytes]]) -> str | None:

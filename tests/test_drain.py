@@ -5,6 +5,7 @@ Again and again, and with the clock: `python tests/drain.py --times 10`.
 
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
 import sys
@@ -49,7 +50,7 @@ import signal, sys
 from collections.abc import AsyncIterator
 import anyio
 from asgi_llmstream import LLMStream, StreamOptions, drain, draining
-from asgi_llmstream.testing import Client
+from asgi_llmstream.testing import Client, settle
 
 calls = []
 def theirs(signum, frame):
@@ -334,6 +335,156 @@ anyio.run(main)
 """)
     assert done.returncode == -signal.SIGTERM
     assert done.stdout == "shutdown\n"
+
+
+def test_a_signal_that_comes_before_the_stream_of_a_request_begins_is_not_missed() -> None:
+    assert_passes("""
+from asgi_llmstream import ChatApp, LLMStreamMiddleware
+from asgi_llmstream.starlette import LLMStreamResponse
+from starlette.applications import Starlette
+from starlette.routing import Route
+
+signal.signal(signal.SIGTERM, theirs)
+
+async def main():
+    retrieved = anyio.Event()
+    async def endpoint(request):
+        await retrieved.wait()
+        return LLMStreamResponse(silent())
+    app = LLMStreamMiddleware(Starlette(routes=[Route("/", endpoint)]))
+    async with Client(app).stream("GET", "/") as response:
+        await settle()
+        signal.raise_signal(signal.SIGTERM)
+        retrieved.set()
+        await response.read_to_end()
+    assert response.status == 503
+    assert calls == [signal.SIGTERM]
+
+async def other():
+    # ChatApp guards its own requests, from the first byte of their body on.
+    sent = anyio.Event()
+    async def slowly(scope, receive, send):
+        async def receive_slowly():
+            await sent.wait()
+            return await receive()
+        await ChatApp(lambda request: silent())(scope, receive_slowly, send)
+    question = {"stream": True, "messages": [{"role": "user", "content": "hi"}]}
+    async with Client(slowly).stream("POST", "/chat/completions", json=question) as response:
+        await settle()
+        signal.raise_signal(signal.SIGTERM)
+        sent.set()
+        await response.read_to_end()
+    assert response.status == 503
+
+anyio.run(main)
+anyio.run(other)
+assert calls == [signal.SIGTERM] * 2
+""")
+
+
+def test_a_middleware_leaves_the_handlers_as_they_were() -> None:
+    assert_passes("""
+from asgi_llmstream import LLMStreamMiddleware
+
+async def app(scope, receive, send):
+    kind = b"text/event-stream" if scope["path"] == "/sse" else b"text/plain"
+    start = {"type": "http.response.start", "status": 200, "headers": [(b"content-type", kind)]}
+    await send(start)
+    assert signal.getsignal(signal.SIGTERM) is not theirs
+    await send({"type": "http.response.body", "body": b"data: a"})
+
+async def main():
+    for path in ("/sse", "/"):
+        await Client(LLMStreamMiddleware(app)).request("GET", path)
+        assert signal.getsignal(signal.SIGTERM) is theirs
+
+signal.signal(signal.SIGTERM, theirs)
+anyio.run(main)
+""")
+
+
+def test_a_handler_that_replaced_ours_is_chained_by_the_next_stream() -> None:
+    assert_passes("""
+async def main():
+    async with stream(silent).stream("GET", "/") as first:
+        await first.chunk()
+        signal.signal(signal.SIGTERM, theirs)
+        async with stream(silent).stream("GET", "/") as second:
+            await second.chunk()
+            signal.raise_signal(signal.SIGTERM)
+            await first.read_to_end()
+            await second.read_to_end()
+    assert calls == [signal.SIGTERM]
+anyio.run(main)
+""")
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork here")
+def test_a_process_that_is_forked_in_mid_stream_dies_of_sigterm_as_before() -> None:
+    done = run("""
+import os
+
+async def main():
+    async with stream(silent).stream("GET", "/") as response:
+        await response.chunk()
+        ready, tell = os.pipe()
+        child = os.fork()
+        if not child:
+            os.write(tell, b"x")  # what comes earlier Python itself forgets
+            signal.pause()
+            os._exit(0)
+        os.read(ready, 1)
+        os.kill(child, signal.SIGTERM)
+        _, status = os.waitpid(child, 0)
+        print(os.WIFSIGNALED(status), flush=True)
+anyio.run(main)
+""")
+    assert done.stdout == "True\n", done.stderr
+
+
+def test_a_signal_that_waits_is_raised_also_if_the_last_stream_ends_elsewhere() -> None:
+    done = run("""
+import threading
+began, told = threading.Event(), threading.Event()
+
+def other():
+    async def main():
+        async with stream(silent, shutdown_grace=0.5).stream("GET", "/") as response:
+            await response.chunk()
+            began.set()
+            await response.read_to_end()
+            print(b'"error"' in response.body, flush=True)
+    anyio.run(main)
+
+async def main():
+    async with stream(silent).stream("GET", "/") as response:
+        await response.chunk()
+        signal.raise_signal(signal.SIGTERM)
+        await response.read_to_end()
+    await anyio.sleep_forever()
+
+threading.Thread(target=other, daemon=True).start()
+assert began.wait(10)
+anyio.run(main)
+""")
+    assert done.returncode == -signal.SIGTERM
+    assert done.stdout == "True\n"
+
+
+def test_the_last_bytes_leave_before_the_signal_ends_the_process() -> None:
+    done = run("""
+async def main():
+    async with stream(silent).stream("GET", "/") as response:
+        await response.chunk()
+        signal.raise_signal(signal.SIGTERM)
+        signal.raise_signal(signal.SIGTERM)
+        await response.read_to_end()
+        print(b'"error"' in response.body, flush=True)
+        await anyio.sleep_forever()
+anyio.run(main)
+""")
+    assert done.returncode == -signal.SIGTERM
+    assert done.stdout == "True\n"
 
 
 def test_whom_a_handler_belongs_to_can_be_seen_through_ours() -> None:

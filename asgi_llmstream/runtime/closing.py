@@ -37,17 +37,22 @@ class Closing:
         self._due = math.inf
         self._is_over = False
 
-    def wait(self) -> None:
-        """It is about to end by itself."""
-        if self._due == math.inf and not self._is_over:
-            self._look_again()
+    def wait(self, timeout: float | None = None) -> None:
+        """It is about to end by itself.
+
+        Args:
+            timeout: how many seconds it has; `close_timeout` if left out. 0 cancels it soon, but
+                not in here, which may be within it.
+        """
+        if self._due == math.inf:
+            self._look_again(self._timeout if timeout is None else timeout)
 
     def cancel(self) -> None:
         """It would not end by itself, or not soon."""
         if self._is_over or self.cancels >= _MOST_CANCELS:
             return
         self.cancels += 1
-        self._look_again()
+        self._look_again(self._timeout)
         if self.task is not None:
             self.task.cancel()
 
@@ -60,8 +65,10 @@ class Closing:
             self._due = math.inf
             Ticker.current(self._clock).remove(self)
 
-    def _look_again(self) -> None:
-        self._due = self._clock.now() + self._timeout
+    def _look_again(self, after: float) -> None:
+        if self._is_over:
+            return
+        self._due = self._clock.now() + after
         Ticker.current(self._clock).add(self, self._due)
 
     def tick(self, now: float) -> float:

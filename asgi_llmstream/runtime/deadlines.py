@@ -16,17 +16,19 @@ class Deadlines:
     """Args:
     options: its timeouts, and `shutdown_grace`.
     began: when the run did.
+    lag: by how many seconds each is later.
 
     Attributes:
         spoke_at: when its first chunk came, if it did.
         asked_at: since when it is asked for the next one; None while it waits for its reader.
     """
 
-    def __init__(self, options: StreamOptions, began: float) -> None:
+    def __init__(self, options: StreamOptions, began: float, *, lag: float = 0) -> None:
         self.spoke_at: float | None = None
         self.asked_at: float | None = None
         self._options = options
         self._began = began
+        self._lag = lag
         self._drain_by: float | None = None
         # None can begin and pass within this time, so looking as often is enough.
         timeouts = (options.first_chunk_timeout, options.idle_timeout, options.total_timeout)
@@ -35,7 +37,7 @@ class Deadlines:
     def passed(self, now: float) -> LLMStreamError | None:
         """The error of the first deadline that has passed."""
         if self._drain_by is None and draining():
-            self._drain_by = _due(now, self._options.shutdown_grace)
+            self._drain_by = self._due(now, self._options.shutdown_grace)
         due, error = min(self._all(), key=itemgetter(0))
         return error() if due <= now else None
 
@@ -47,15 +49,14 @@ class Deadlines:
         options = self._options
         waiting: tuple[float, type[LLMStreamError]]
         if self.spoke_at is None:
-            waiting = _due(self._began, options.first_chunk_timeout), FirstChunkTimeout
+            waiting = self._due(self._began, options.first_chunk_timeout), FirstChunkTimeout
         else:
-            waiting = _due(self.asked_at, options.idle_timeout), IdleTimeout
+            waiting = self._due(self.asked_at, options.idle_timeout), IdleTimeout
         return [
             (math.inf if self._drain_by is None else self._drain_by, ShuttingDown),
             waiting,
-            (_due(self._began, options.total_timeout), TotalTimeout),
+            (self._due(self._began, options.total_timeout), TotalTimeout),
         ]
 
-
-def _due(since: float | None, limit: float | None) -> float:
-    return math.inf if since is None or limit is None else since + limit
+    def _due(self, since: float | None, limit: float | None) -> float:
+        return math.inf if since is None or limit is None else since + limit + self._lag

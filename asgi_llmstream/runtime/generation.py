@@ -274,9 +274,9 @@ class Generation:
     def _give_up(self) -> None:
         logger.error(
             "a producer ignored two cancellations for %s s each and was abandoned; "
-            "it may still run: %r",
+            "it may still run: %s",
             self._options.close_timeout,
-            self._producer,
+            getattr(self._producer, "__qualname__", type(self._producer).__qualname__),
         )
         spawn(self._settle, self._context)
 

@@ -19,7 +19,7 @@ import anyio
 
 from ..backend import loop_key, spawn, wakeup
 from ..clock import Clock
-from ..drain import draining, raise_overdue
+from ..drain import draining
 
 __all__ = ["Ticked", "Ticker"]
 
@@ -108,7 +108,6 @@ class Ticker:
 
     def _look_at_all(self) -> None:
         now = self._clock.now()
-        raise_overdue()
         if draining() and not self._drained:
             self._drained = True
             for ticked in self._active:
