@@ -59,8 +59,9 @@ class StreamOptions(Struct, frozen=True, kw_only=True):
         max_message_size: the largest answer: text, reasoning, tool calls, files and all data
             together, in characters.
         max_tool_arguments: the longest arguments of one tool call, in characters.
-        max_stream_size: how many bytes of a stream are sent. An answer that passes one of these
-            four ends with an error that the client sees; what came before is kept.
+        max_stream_size: how many bytes of a stream are sent, the error and what passed the limit
+            with it not counted. An answer that passes one of these four ends with an error that
+            the client sees; what came before is kept.
         buffer_events: how many events may wait for the reader before the producer has to.
         buffer_size: how many characters may.
         on_disconnect: what happens to the producer when the client leaves: "cancel" it, or let

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from asgi_llmstream.sse import HEARTBEAT, ServerSentEvent, last_event_id
+from asgi_llmstream.sse import HEARTBEAT, Boundaries, ServerSentEvent, last_event_id
 
 
 class Dispatched(NamedTuple):
@@ -228,3 +228,35 @@ def test_httpx_sse_reads_back_what_was_written(events: list[ServerSentEvent]) ->
     read = [sse for line in lines.decode(stream) if (sse := decoder.decode(line)) is not None]
     assert [Dispatched(sse.event, sse.data, sse.id) for sse in read] == _expected(events)
     assert [sse.retry for sse in read] == [event.retry for event in events]
+
+
+STREAM_PIECES = st.lists(
+    st.sampled_from([b"data: a", b": c", b"\r", b"\n", b"\r\n", b"id", b"\xef\xbb\xbf", b""])
+)
+
+
+@given(pieces=STREAM_PIECES)
+def test_boundaries_do_not_depend_on_how_a_stream_is_cut(pieces: list[bytes]) -> None:
+    whole, cut, bytewise = Boundaries(), Boundaries(), Boundaries()
+    stream = b"".join(pieces)
+    whole.feed(stream)
+    for piece in pieces:
+        cut.feed(piece)
+    for byte in stream:
+        bytewise.feed(bytes([byte]))
+    assert whole.between_events is cut.between_events is bytewise.between_events
+
+
+@given(pieces=STREAM_PIECES)
+def test_a_comment_at_a_boundary_changes_no_event(pieces: list[bytes]) -> None:
+    boundaries = Boundaries()
+    with_comments, stream = b"", b"".join(pieces)
+    for byte in stream:
+        with_comments += bytes([byte])
+        boundaries.feed(bytes([byte]))
+        # Behind a lone CR an LF may come, which would be a line end of its own then; a blank
+        # line more, where no event is open, says nothing.
+        if boundaries.between_events:
+            with_comments += HEARTBEAT
+    if not stream.startswith(b"\xef"):
+        assert Parser().parse(with_comments) == Parser().parse(stream)
