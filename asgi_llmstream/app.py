@@ -25,12 +25,13 @@ from .http import (
     without_body,
 )
 from .iterables import Stream
-from .options import StreamOptions
+from .options import DEFAULT_OPTIONS, StreamOptions
+from .relay import options_for
 from .request import ChatRequest
 from .result import OnFinish
 from .slots import Slots
 from .sse import last_event_id
-from .stream import DEFAULT_OPTIONS, LLMStream
+from .stream import LLMStream
 
 __all__ = ["Answer", "ChatApp"]
 
@@ -161,11 +162,12 @@ class ChatApp:
                 return
         else:
             check_media_type(scope)
-            body = await read_body(scope, receive, self._options.max_body_size)
+            options = options_for(scope, self._options)
+            body = await read_body(scope, receive, options.max_body_size)
             if body is None:
                 return  # the client left while it was still asking
             request = format.decode(body)
-            check_depth(request.body, self._options.max_body_depth)
+            check_depth(request.body, options.max_body_depth)
         await self._stream(request, format.for_request(request), scope, receive, send)
 
     async def _stream(

@@ -21,10 +21,9 @@ from starlette.types import Receive, Scope, Send
 from .app import Answer, ChatApp
 from .formats import DEFAULT_FORMATS, RequestFormat, openapi
 from .http import receive_again
-from .options import StreamOptions
+from .options import DEFAULT_OPTIONS, StreamOptions
 from .result import OnFinish
 from .starlette import LLMStreamResponse
-from .stream import DEFAULT_OPTIONS
 
 __all__ = ["LLMStreamResponse", "LLMStreamRoute", "chat_router"]
 

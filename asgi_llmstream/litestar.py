@@ -28,9 +28,9 @@ from .app import Answer, ChatApp
 from .formats import DEFAULT_FORMATS, Format, RequestFormat, openapi
 from .http import Receive, Scope, Send, receive_again
 from .iterables import Producer
-from .options import StreamOptions
+from .options import DEFAULT_OPTIONS, StreamOptions
 from .result import OnFinish
-from .stream import DEFAULT_FORMAT, DEFAULT_OPTIONS, LLMStream
+from .stream import DEFAULT_FORMAT, LLMStream
 
 __all__ = ["LLMStreamPlugin", "LLMStreamResponse"]
 

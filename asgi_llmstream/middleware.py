@@ -4,14 +4,12 @@ from __future__ import annotations
 
 from .drain import watching
 from .http import App, Receive, Scope, Send
-from .options import StreamOptions
+from .options import DEFAULT_OPTIONS, StreamOptions
 from .relay import Relay
 from .result import OnFinish
 from .slots import Slots
 
 __all__ = ["LLMStreamMiddleware"]
-
-_DEFAULT_OPTIONS = StreamOptions()
 
 
 class LLMStreamMiddleware:
@@ -36,7 +34,7 @@ class LLMStreamMiddleware:
     def __init__(
         self,
         app: App,
-        options: StreamOptions = _DEFAULT_OPTIONS,
+        options: StreamOptions = DEFAULT_OPTIONS,
         *,
         on_finish: OnFinish | None = None,
     ) -> None:

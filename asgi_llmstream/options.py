@@ -9,7 +9,7 @@ from msgspec import Struct
 
 from .clock import Clock
 
-__all__ = ["StreamOptions"]
+__all__ = ["DEFAULT_OPTIONS", "StreamOptions"]
 
 _SYSTEM_CLOCK = Clock()
 
@@ -110,3 +110,7 @@ class StreamOptions(Struct, frozen=True, kw_only=True):
                 raise ValueError(f"{name} must be a positive number, not {value!r}{whole}")
         if self.on_disconnect not in ("cancel", "complete"):
             raise ValueError(f"on_disconnect must be cancel or complete: {self.on_disconnect!r}")
+
+
+DEFAULT_OPTIONS = StreamOptions()
+"""Of everything that is given none; a middleware around it may then give its own."""

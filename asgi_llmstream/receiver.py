@@ -51,6 +51,9 @@ class Receiver:
         try:
             if self._task is None and not self._body_is_whole:
                 return await self._read()
+            self._begin_to_read()
+            # Who only wants to know what is there already cancels this at its first `await`.
+            await anyio.lowlevel.cancel_shielded_checkpoint()
             while not self._messages:
                 if self._gone is not None or self._over:
                     return self._gone or {"type": "http.disconnect"}
@@ -63,6 +66,7 @@ class Receiver:
 
     async def wait_for_disconnect(self) -> Message:
         """The watch's: passes over everything else."""
+        self._begin_to_read()
         while self._gone is None:
             await self._news()
         return self._gone
@@ -80,18 +84,16 @@ class Receiver:
 
     async def _news(self) -> None:
         """Wait until something has changed. Applications may ask in several tasks at once."""
-        if self._task is None:
-            self._task = spawn(self._read_on)
-            # Who only wants to know what is there already cancels this at its first `await`.
-            await anyio.lowlevel.cancel_shielded_checkpoint()
-            if self._gone is not None or self._messages:
-                return
         mine = wakeup()
         self._waiting.append(mine)
         try:
             await mine.wait()
         finally:
             self._waiting.remove(mine)
+
+    def _begin_to_read(self) -> None:
+        if self._task is None:
+            self._task = spawn(self._read_on)
 
     def _tell_all(self) -> None:
         for waiting in self._waiting:

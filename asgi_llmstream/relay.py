@@ -27,7 +27,7 @@ from .formats.base import Encoder
 from .http import App, Receive, Scope, Send, send_text
 from .http import Message as ASGIMessage
 from .message import Message
-from .options import StreamOptions
+from .options import DEFAULT_OPTIONS, StreamOptions
 from .receiver import Receiver
 from .result import OnFinish, Outcome, StreamResult, tell
 from .runtime.closing import Closing
@@ -39,7 +39,7 @@ from .runtime.ticker import Ticker
 from .slots import Slots
 from .sse import HEARTBEAT, Boundaries
 
-__all__ = ["SCOPE_KEY", "Relay"]
+__all__ = ["SCOPE_KEY", "Relay", "options_for"]
 
 logger = logging.getLogger("asgi_llmstream")
 
@@ -51,6 +51,12 @@ SCOPE_KEY = "asgi_llmstream.relay"
 _LATENCY = 0.1
 
 _ANTI_BUFFERING = ((b"cache-control", b"no-cache"), (b"x-accel-buffering", b"no"))
+
+
+def options_for(scope: Scope, own: StreamOptions) -> StreamOptions:
+    """What counts for a request to something of ours: the middleware's, if it was given none."""
+    relay: Relay | None = scope.get(SCOPE_KEY)
+    return own if relay is None or own is not DEFAULT_OPTIONS else relay.options
 
 
 class Relay:

@@ -11,9 +11,9 @@ from starlette.types import Receive, Scope, Send
 from .formats.base import Format
 from .http import Headers
 from .iterables import Producer
-from .options import StreamOptions
+from .options import DEFAULT_OPTIONS, StreamOptions
 from .result import OnFinish
-from .stream import DEFAULT_FORMAT, DEFAULT_OPTIONS, LLMStream
+from .stream import DEFAULT_FORMAT, LLMStream
 
 __all__ = ["LLMStreamResponse"]
 

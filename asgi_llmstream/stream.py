@@ -16,8 +16,8 @@ from .formats.openai_chat import OpenAIChat
 from .http import Headers, Receive, Scope, Send, merge_headers, send_empty, send_json
 from .iterables import Producer, discard, is_reusable
 from .message import Message
-from .options import StreamOptions
-from .relay import SCOPE_KEY, Relay
+from .options import DEFAULT_OPTIONS, StreamOptions
+from .relay import SCOPE_KEY, Relay, options_for
 from .result import OnFinish
 from .runtime.delivery import Delivery, StreamDelivery, WholeDelivery, conclude
 from .runtime.encoding import encoded
@@ -25,7 +25,6 @@ from .runtime.generation import Generation
 
 __all__ = ["LLMStream", "collect", "encode_stream"]
 
-DEFAULT_OPTIONS = StreamOptions()
 DEFAULT_FORMAT = OpenAIChat()
 
 # Of every format; what the user sets wins.
@@ -114,11 +113,10 @@ class LLMStream:
         """
         if draining():
             raise ShuttingDown(retry_after=1)
-        options, on_finish = self._options, self._on_finish
+        options, on_finish = options_for(scope, self._options), self._on_finish
         relay: Relay | None = scope.get(SCOPE_KEY)
         if relay is not None:
             held.enter_context(relay.stand_aside())
-            options = relay.options if options is DEFAULT_OPTIONS else options
             on_finish = relay.and_finish(on_finish)
         if on_finish is not None:
             on_finish = _with_scope(on_finish, scope)

@@ -53,8 +53,7 @@ async def bare(scope: Any, receive: Any, send: Any) -> None:
         await StreamingResponse(words(), media_type="text/event-stream")(scope, receive, send)
 
 
-# An app that does not listen is cancelled when `close_timeout` has passed too.
 app = LLMStreamMiddleware(
     bare,
-    StreamOptions(shutdown_grace=float(os.environ.get("GRACE", "0.5")), close_timeout=0.2),
+    StreamOptions(shutdown_grace=float(os.environ.get("GRACE", "0.5")), close_timeout=1),
 )

@@ -18,6 +18,7 @@ from starlette.responses import FileResponse, PlainTextResponse, StreamingRespon
 from starlette.routing import Route
 
 from asgi_llmstream import (
+    ChatApp,
     LLMStream,
     LLMStreamMiddleware,
     StreamOptions,
@@ -403,6 +404,18 @@ async def test_a_stream_of_ours_below_two_middlewares_is_left_alone_by_both() ->
         await response.read_to_end()
     assert b"total_timeout" in response.body
     assert outcomes == ["error Hel", "error Hel"]
+
+
+async def test_a_chat_below_it_without_options_of_its_own_has_its_limits() -> None:
+    async def words(request: Any) -> AsyncIterator[str]:
+        yield "Hel"
+
+    question = {"messages": [{"role": "user", "content": "x" * 1000}]}
+    limits = StreamOptions(max_body_size=100)
+    for options, status in (({}, 413), ({"options": StreamOptions()}, 200)):
+        app = LLMStreamMiddleware(ChatApp(words, **options), limits)
+        response = await Client(app).request("POST", "/chat/completions", json=question)
+        assert response.status == status
 
 
 async def test_a_head_of_ours_below_is_no_stream() -> None:
