@@ -4,7 +4,7 @@ ASGI tells an application of the shutdown only after its open requests have ende
 would never do, and a mounted one is not told at all. So the first request of a process chains a
 handler in front of those that stand for SIGTERM and SIGINT: it notes that the signal came, and
 calls what stood there before. Nothing is patched, nothing happens at import, and when the last
-request has been answered, the handler that stood before stands again.
+stream has left, the handler that stood before stands again.
 
 What acts are the tickers: each looks here several times a second while streams are open. Outside
 the main thread, where Python allows no handlers, call `drain()`.
@@ -31,6 +31,8 @@ _Handler = Callable[[int, FrameType | None], Any] | int | signal.Handlers | None
 _SIGNALS = (signal.SIGTERM, signal.SIGINT)
 # Seconds between looks at whether a signal may be raised; as long the last bytes have to leave.
 _STEP = 0.1
+# Seconds for which the handlers stay after requests that were no streams, for the next one.
+_SHORT = 1.0
 
 _lock = threading.Lock()
 _drains = 0
@@ -40,6 +42,8 @@ _before: WeakKeyDictionary[Any, int] = WeakKeyDictionary()
 _streams = 0
 _watching = 0
 _longest = 0.0
+_streamed = False  # since the handlers were chained
+_chained_at = 0.0
 _chained: dict[signal.Signals, tuple[_Handler, _Handler]] = {}  # ours, and what stood before
 _deferred: list[tuple[int, _Handler]] = []  # what would end the process, and waits for the streams
 _is_due = False
@@ -86,10 +90,11 @@ def stream_began(longest: float) -> None:
     Args:
         longest: how many seconds it may take to end, once it is told to.
     """
-    global _streams, _longest
+    global _streams, _longest, _streamed
     _watch()
     with _lock:
         _streams += 1
+        _streamed = True
         _longest = max(_longest, longest)
 
 
@@ -120,11 +125,15 @@ def _watch_no_more() -> None:
     with _lock:
         _watching -= 1
         last = _watching == 0
-    if last and threading.current_thread() is threading.main_thread() and not draining():
+    if not last or threading.current_thread() is not threading.main_thread() or draining():
+        return
+    # Not for every short request: that would cost more than the rest of what we do to it.
+    if _streamed or time.monotonic() > _chained_at + _SHORT:
         _unchain()
 
 
 def _chain(sig: signal.Signals) -> None:
+    global _chained_at
     before = signal.getsignal(sig)
     known = _chained.get(sig)
     # None stands for a handler that is not Python's and could not be called.
@@ -138,6 +147,7 @@ def _chain(sig: signal.Signals) -> None:
     except ValueError:
         return  # not the main interpreter
     _chained[sig] = (handler, before)
+    _chained_at = time.monotonic()
 
 
 def _handler(before: _Handler) -> Callable[[int, FrameType | None], None]:
@@ -200,6 +210,8 @@ def _raise_in_time() -> None:
 
 
 def _unchain() -> None:
+    global _streamed
+    _streamed = False
     for sig, (ours, before) in list(_chained.items()):
         del _chained[sig]
         if signal.getsignal(sig) is ours:
