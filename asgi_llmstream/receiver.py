@@ -52,7 +52,9 @@ class Receiver:
             if self._task is None and not self._body_is_whole:
                 return await self._read()
             self._begin_to_read()
-            # Who only wants to know what is there already cancels this at its first `await`.
+            # Who only wants to know what is there already cancels this at its first `await`: time
+            # for the task that reads to begin, and to take what is there.
+            await anyio.lowlevel.cancel_shielded_checkpoint()
             await anyio.lowlevel.cancel_shielded_checkpoint()
             while not self._messages:
                 if self._gone is not None or self._over:

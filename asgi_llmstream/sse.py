@@ -87,10 +87,10 @@ class Boundaries:
 
     def feed(self, data: bytes) -> None:
         """Take in what was sent."""
-        if self._after_cr and data.startswith(b"\n"):
-            data = data[1:]
         if not data:
             return
+        if self._after_cr and data.startswith(b"\n"):
+            data = data[1:]
         self._after_cr = data.endswith(b"\r")
         *lines, rest = _LINE_END_BYTES.split(data)
         for line in lines:

@@ -440,6 +440,37 @@ anyio.run(main)
     assert done.stdout == "True\n", done.stderr
 
 
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork here")
+def test_a_process_that_is_forked_in_mid_stream_drains_streams_of_its_own() -> None:
+    done = run("""
+import asyncio, os
+
+signal.signal(signal.SIGTERM, theirs)
+
+async def of_the_child():
+    async with stream(silent).stream("GET", "/") as response:
+        await response.chunk()
+        signal.raise_signal(signal.SIGTERM)
+        await response.read_to_end()
+    return b'"error"' in response.body
+
+async def main():
+    async with stream(silent).stream("GET", "/") as response:
+        await response.chunk()
+        child = os.fork()
+        if not child:
+            try:
+                signal.alarm(20)
+                os._exit(0 if asyncio.run(of_the_child()) and calls == [signal.SIGTERM] else 1)
+            finally:
+                os._exit(2)
+        _, status = os.waitpid(child, 0)
+        print(status, flush=True)
+anyio.run(main)
+""")
+    assert done.stdout == "0\n", done.stderr
+
+
 def test_a_signal_that_waits_is_raised_also_if_the_last_stream_ends_elsewhere() -> None:
     done = run("""
 import threading

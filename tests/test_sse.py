@@ -6,7 +6,7 @@ import re
 from typing import Any, NamedTuple
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from asgi_llmstream.sse import HEARTBEAT, Boundaries, ServerSentEvent, last_event_id
@@ -236,6 +236,7 @@ STREAM_PIECES = st.lists(
 
 
 @given(pieces=STREAM_PIECES)
+@example(pieces=[b"data: a", b"\r\n", b"\n"])
 def test_boundaries_do_not_depend_on_how_a_stream_is_cut(pieces: list[bytes]) -> None:
     whole, cut, bytewise = Boundaries(), Boundaries(), Boundaries()
     stream = b"".join(pieces)
