@@ -13,17 +13,17 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from functools import partial
 from traceback import walk_tb
-from typing import Any, ClassVar, Literal
+from typing import Literal
 
 import anyio
 import anyio.lowlevel
 
+from .as_is import AsIs, AsIsDelivery
 from .backend import own_task, spawn, wakeup
 from .chunks import Raw
 from .drain import draining, stream_began, stream_ended
 from .errors import LimitExceeded, LLMStreamError, Overloaded, ShuttingDown
-from .events import Event, ItemAdded, RunAborted, RunFinished, Terminal
-from .formats.base import Encoder
+from .events import ItemAdded, RunAborted, RunFinished, Terminal
 from .http import App, Receive, Scope, Send, send_text
 from .http import Message as ASGIMessage
 from .message import Message
@@ -37,7 +37,6 @@ from .runtime.generation import Stopped
 from .runtime.tail import Tail
 from .runtime.ticker import Ticker
 from .slots import Slots
-from .sse import HEARTBEAT, Boundaries
 
 __all__ = ["SCOPE_KEY", "Relay", "options_for"]
 
@@ -235,8 +234,8 @@ class Relay:
         names = {name.lower() for name, _ in headers}
         headers += [pair for pair in _ANTI_BUFFERING if pair[0] not in names]
         options = self.options
-        self._delivery: StreamDelivery | None = _RelayDelivery(
-            self, _AsIs(), options, self._server_send, status=start["status"], headers=headers
+        self._delivery: StreamDelivery | None = AsIsDelivery(
+            self, AsIs(), options, self._server_send, status=start["status"], headers=headers
         )
         # Applications may send in several tasks, and for room only one can wait.
         self._one_waits = anyio.Lock(fast_acquire=True)
@@ -374,43 +373,6 @@ class Relay:
             events=self.tail.appended - 1,
             scope=self._scope,
         )
-
-
-class _AsIs:
-    """The format of streams that were encoded elsewhere."""
-
-    headers: ClassVar[tuple[tuple[bytes, bytes], ...]] = ()
-    carries_raw: ClassVar[bool] = True
-
-    def encoder(self) -> Encoder:
-        def encode(event: Event) -> bytes:
-            is_raw = isinstance(event, ItemAdded) and isinstance(event.item, Raw)
-            return event.item.data if is_raw else b""  # type: ignore[attr-defined]
-
-        return encode
-
-    def error_body(self, error: LLMStreamError) -> bytes:
-        raise NotImplementedError  # the application has begun to answer
-
-
-class _RelayDelivery(StreamDelivery):
-    """Heartbeats only between events, and no final message where the application sent none."""
-
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        self._boundaries = Boundaries()
-
-    async def _send_body(self, body: bytes, more: bool = True) -> None:
-        if body is not HEARTBEAT:
-            self._boundaries.feed(body)
-        if more or self._run.outcome == "finished":
-            await super()._send_body(body, more)
-        elif body:
-            await super()._send_body(body, True)
-
-    @property
-    def _between_events(self) -> bool:
-        return self._boundaries.between_events
 
 
 class _Gone(OSError):

@@ -7,7 +7,7 @@ import os
 from collections.abc import Callable
 from typing import Any
 
-from asgi_llmstream import relay
+from asgi_llmstream import as_is, relay
 from asgi_llmstream.backend import _AsyncioTask
 from asgi_llmstream.lifecycle import Lifecycle
 from asgi_llmstream.runtime import deadlines, generation
@@ -89,11 +89,11 @@ def _foreign_broken_looks_finished() -> None:
 
         return send_body
 
-    _replace(relay._RelayDelivery, "_send_body", make)
+    _replace(as_is.AsIsDelivery, "_send_body", make)
 
 
 def _heartbeat_inside_events() -> None:
-    _replace(relay._RelayDelivery, "_between_events", lambda _: property(lambda self: True))
+    _replace(as_is.AsIsDelivery, "_between_events", lambda _: property(lambda self: True))
 
 
 def _foreign_is_left_running() -> None:

@@ -49,7 +49,8 @@ ORDER = [
     "callbacks",
     "stores",
     "slots",  # not in DESIGN: `max_streams`, of `ChatApp` and of the middleware
-    "receiver",  # not in DESIGN, as `relay` that uses it
+    "as_is",
+    "receiver",  # not in DESIGN, as `as_is` and `relay` that uses it
     "relay",  # not in DESIGN: one request to what `middleware` wraps; `stream` finds it
     "middleware",
     "stream",
