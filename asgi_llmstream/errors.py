@@ -49,7 +49,7 @@ class LLMStreamError(Exception):
             (RFC 9110 section 10.2.3); a string goes out as it is, so a date works too.
 
     Raises:
-        TypeError: if `message` is no text.
+        TypeError: if `message`, `code` or `param` is no text.
         ValueError: if `status` is no error status, or `retry_after` cannot be a header value.
     """
 
@@ -66,8 +66,9 @@ class LLMStreamError(Exception):
         param: str | None = None,
         retry_after: float | str | None = None,
     ) -> None:
-        if not isinstance(message, str | None):
-            raise TypeError(f"the client reads the message: give a str, not {message!r}")
+        for text in (message, code, param):
+            if not isinstance(text, str | None):
+                raise TypeError(f"the client reads it: give a str, not {text!r}")
         self.message = self.default_message if message is None else message
         self.status = self.default_status if status is None else status
         self.code = self.default_code if code is None else code

@@ -339,6 +339,8 @@ def test_whatever_is_yielded_gives_a_valid_stream(
 @example([], File(None, None))  # type: ignore[arg-type]
 @example([], Data([], {}))  # type: ignore[arg-type]
 @example([], Error([0j], None, None))  # type: ignore[arg-type]
+@example(["Hel"], Error(None, [], None))  # type: ignore[arg-type]
+@example([], Error(None, object(), None))  # type: ignore[arg-type]
 def test_a_chunk_whose_fields_have_the_wrong_types_gives_a_valid_stream(
     format: RequestFormat, first: list[str], chunk: Any
 ) -> None:
