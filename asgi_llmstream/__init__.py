@@ -9,9 +9,8 @@ async def answer(request):
 app = ChatApp(answer)
 """
 
-from .accumulate import accumulate
-from .app import Answer, ChatApp
-from .callbacks import Emitter, from_callbacks
+from .asgi.app import Answer, ChatApp
+from .asgi.stream import LLMStream, collect, encode_stream
 from .chunks import (
     Chunk,
     Data,
@@ -28,8 +27,6 @@ from .chunks import (
     ToolResult,
     Usage,
 )
-from .content import MessageToolCall
-from .drain import drain, draining
 from .errors import (
     BadRequest,
     BufferFull,
@@ -43,13 +40,13 @@ from .errors import (
     UpstreamError,
     UpstreamTimeout,
 )
-from .message import Message
-from .middleware import LLMStreamMiddleware
+from .foreign.middleware import LLMStreamMiddleware
+from .message import Message, MessageToolCall
 from .options import StreamOptions
+from .producers import Emitter, accumulate, from_callbacks
 from .request import ChatMessage, ChatRequest
-from .result import StreamResult
+from .runtime import StreamResult, drain, draining
 from .sse import ServerSentEvent
-from .stream import LLMStream, collect, encode_stream
 
 __all__ = [
     "Answer",

@@ -8,7 +8,7 @@ import os
 import socket
 from typing import NoReturn
 
-from .app import Answer
+from .asgi.app import Answer
 
 try:
     import click

@@ -18,11 +18,11 @@ from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from .app import Answer, ChatApp
+from .asgi.app import Answer, ChatApp
+from .asgi.http import receive_again
 from .formats import DEFAULT_FORMATS, RequestFormat, openapi
-from .http import receive_again
 from .options import DEFAULT_OPTIONS, StreamOptions
-from .result import OnFinish
+from .runtime import OnFinish
 from .starlette import LLMStreamResponse
 
 __all__ = ["LLMStreamResponse", "LLMStreamRoute", "chat_router"]

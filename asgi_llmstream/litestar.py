@@ -24,13 +24,13 @@ from litestar.response.base import ASGIResponse
 from litestar.routes import BaseRoute, HTTPRoute
 from litestar.types import Guard, ResponseCookies, ResponseHeaders, TypeEncodersMap
 
-from .app import Answer, ChatApp
+from .asgi.app import Answer, ChatApp
+from .asgi.http import Receive, Scope, Send, receive_again
+from .asgi.stream import DEFAULT_FORMAT, LLMStream
 from .formats import DEFAULT_FORMATS, Format, RequestFormat, openapi
-from .http import Receive, Scope, Send, receive_again
-from .iterables import Producer
 from .options import DEFAULT_OPTIONS, StreamOptions
-from .result import OnFinish
-from .stream import DEFAULT_FORMAT, LLMStream
+from .producers import Producer
+from .runtime import OnFinish
 
 __all__ = ["LLMStreamPlugin", "LLMStreamResponse"]
 

@@ -8,12 +8,12 @@ from starlette.background import BackgroundTask
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
+from .asgi.http import Headers
+from .asgi.stream import DEFAULT_FORMAT, LLMStream
 from .formats.base import Format
-from .http import Headers
-from .iterables import Producer
 from .options import DEFAULT_OPTIONS, StreamOptions
-from .result import OnFinish
-from .stream import DEFAULT_FORMAT, LLMStream
+from .producers import Producer
+from .runtime import OnFinish
 
 __all__ = ["LLMStreamResponse"]
 

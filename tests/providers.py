@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from asgi_llmstream.chunks import Chunk
-from asgi_llmstream.formats.openai_chat import OpenAIChat
+from asgi_llmstream.formats.openai_chat.stream import OpenAIChat
 from asgi_llmstream.lifecycle import Lifecycle
 from asgi_llmstream.message import Message
 from asgi_llmstream.sources import chunks_of

@@ -7,13 +7,14 @@ import os
 from collections.abc import Callable
 from typing import Any
 
-from asgi_llmstream import as_is, relay
+from asgi_llmstream.asgi.delivery import Delivery, StreamDelivery
 from asgi_llmstream.backend import _AsyncioTask
+from asgi_llmstream.foreign import framing as as_is
+from asgi_llmstream.foreign import relay
 from asgi_llmstream.lifecycle import Lifecycle
+from asgi_llmstream.producers.threads import ThreadIterator
 from asgi_llmstream.runtime import deadlines, generation
-from asgi_llmstream.runtime.delivery import Delivery, StreamDelivery
 from asgi_llmstream.runtime.generation import Generation
-from asgi_llmstream.threads import ThreadIterator
 
 _kept: list[object] = []
 

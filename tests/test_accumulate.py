@@ -12,9 +12,9 @@ import pytest
 from test_iterables import SHAPES, WORDS, Log
 
 from asgi_llmstream import LLMStream, LLMStreamError, StreamResult, collect
-from asgi_llmstream.accumulate import accumulate
 from asgi_llmstream.chunks import Error, Finish, Step, Text, ToolCall, ToolResult, Usage
-from asgi_llmstream.content import MessageToolCall
+from asgi_llmstream.message import MessageToolCall
+from asgi_llmstream.producers.accumulate import accumulate
 from asgi_llmstream.testing import Client, settle
 
 pytestmark = pytest.mark.anyio

@@ -31,7 +31,7 @@ from asgi_llmstream.chunks import (
     Usage,
 )
 from asgi_llmstream.errors import BadRequest, RateLimited
-from asgi_llmstream.formats.ag_ui import AGUI
+from asgi_llmstream.formats.ag_ui.stream import AGUI
 from asgi_llmstream.lifecycle import Lifecycle
 from asgi_llmstream.request import ChatMessage, ChatRequest
 from services import need

@@ -33,7 +33,7 @@ from asgi_llmstream.chunks import (
 )
 from asgi_llmstream.errors import BadRequest, LLMStreamError
 from asgi_llmstream.events import RunStarted
-from asgi_llmstream.formats.anthropic_messages import AnthropicMessages
+from asgi_llmstream.formats.anthropic_messages.stream import AnthropicMessages
 from asgi_llmstream.message import Message
 from asgi_llmstream.request import ChatMessage, ChatRequest
 

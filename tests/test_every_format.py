@@ -51,7 +51,7 @@ from asgi_llmstream.formats import (
     RequestFormat,
     UIMessages,
 )
-from asgi_llmstream.formats.ui_requests import as_text
+from asgi_llmstream.formats.ui_messages.request import as_text
 from asgi_llmstream.lifecycle import Lifecycle
 from asgi_llmstream.testing import Client, ManualClock, check_stream
 

@@ -30,7 +30,7 @@ from asgi_llmstream.chunks import (
 from asgi_llmstream.errors import BadRequest, LLMStreamError, NotFound, RateLimited, Unauthorized
 from asgi_llmstream.events import Event, RunStarted
 from asgi_llmstream.formats import Events, Format, OpenAIChat
-from asgi_llmstream.formats.openai_chat import decode_request
+from asgi_llmstream.formats.openai_chat.stream import decode_request
 from asgi_llmstream.lifecycle import Lifecycle
 from asgi_llmstream.message import Message
 from asgi_llmstream.request import ChatMessage, ChatRequest

@@ -16,16 +16,9 @@ import anyio
 import anyio.lowlevel
 import pytest
 
-from asgi_llmstream import (
-    LLMStream,
-    StreamOptions,
-    StreamResult,
-    Text,
-    collect,
-    from_callbacks,
-)
-from asgi_llmstream.callbacks import Emitter
+from asgi_llmstream import LLMStream, StreamOptions, StreamResult, Text, collect, from_callbacks
 from asgi_llmstream.errors import BufferFull, StreamClosed
+from asgi_llmstream.producers.callbacks import Emitter
 from asgi_llmstream.testing import Client, ManualClock, settle
 
 pytestmark = pytest.mark.anyio

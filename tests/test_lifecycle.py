@@ -29,7 +29,6 @@ from asgi_llmstream.chunks import (
     ToolResult,
     Usage,
 )
-from asgi_llmstream.content import MessagePart
 from asgi_llmstream.errors import LLMStreamError, RateLimited, public_error
 from asgi_llmstream.events import (
     Event,
@@ -48,7 +47,7 @@ from asgi_llmstream.events import (
     UsageReported,
 )
 from asgi_llmstream.lifecycle import Lifecycle
-from asgi_llmstream.message import Message
+from asgi_llmstream.message import Message, MessagePart
 
 
 def new() -> Lifecycle:

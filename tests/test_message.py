@@ -24,9 +24,8 @@ from asgi_llmstream.chunks import (
     ToolResult,
     Usage,
 )
-from asgi_llmstream.content import MessagePart, MessageToolCall
 from asgi_llmstream.events import RunAborted, RunFailed, RunFinished, RunStarted
-from asgi_llmstream.message import Message
+from asgi_llmstream.message import Message, MessagePart, MessageToolCall
 from asgi_llmstream.sse import ServerSentEvent
 
 

@@ -27,15 +27,10 @@ from starlette.responses import (
 )
 from starlette.routing import Route
 
-from asgi_llmstream import (
-    LLMStream,
-    LLMStreamMiddleware,
-    StreamOptions,
-    StreamResult,
-    drain,
-)
+from asgi_llmstream import LLMStream, LLMStreamMiddleware, StreamOptions, StreamResult
 from asgi_llmstream.errors import LimitExceeded, TotalTimeout
 from asgi_llmstream.formats import Events
+from asgi_llmstream.runtime import drain
 from asgi_llmstream.testing import Client, ManualClock, Response, check_stream, settle
 
 pytestmark = [

@@ -16,8 +16,8 @@ from test_lifecycle import ENDINGS, SEQUENCES
 from ui_grammar import read as read_ui
 
 from asgi_llmstream.chunks import Chunk, Error, Text, ToolCall
-from asgi_llmstream.formats.ag_ui import AGUI
-from asgi_llmstream.formats.ui_messages import UIMessages
+from asgi_llmstream.formats.ag_ui.stream import AGUI
+from asgi_llmstream.formats.ui_messages.stream import UIMessages
 
 __all__ = ["node"]
 

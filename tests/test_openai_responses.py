@@ -36,7 +36,7 @@ from asgi_llmstream.chunks import (
 )
 from asgi_llmstream.errors import BadRequest, RateLimited
 from asgi_llmstream.events import RunStarted
-from asgi_llmstream.formats.openai_responses import OpenAIResponses
+from asgi_llmstream.formats.openai_responses.stream import OpenAIResponses
 from asgi_llmstream.message import Message
 from asgi_llmstream.request import ChatMessage, ChatRequest
 

@@ -23,12 +23,12 @@ from asgi_llmstream import (
     LLMStreamMiddleware,
     StreamOptions,
     StreamResult,
-    drain,
     encode_stream,
 )
 from asgi_llmstream.errors import LimitExceeded
+from asgi_llmstream.foreign.relay import Relay
 from asgi_llmstream.formats import Events
-from asgi_llmstream.relay import Relay
+from asgi_llmstream.runtime import drain
 from asgi_llmstream.testing import Client, ManualClock, check_stream, settle
 
 pytestmark = pytest.mark.anyio

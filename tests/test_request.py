@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from test_formats import JSON, MESSAGE
 
 from asgi_llmstream.errors import BadRequest
-from asgi_llmstream.formats.openai_chat import OpenAIChat
+from asgi_llmstream.formats.openai_chat.stream import OpenAIChat
 from asgi_llmstream.request import ChatMessage, ChatRequest
 
 

@@ -9,9 +9,9 @@ from typing import Any
 from providers import message_of, module, read, through_openai
 
 from asgi_llmstream import collect
-from asgi_llmstream.accumulate import accumulate
 from asgi_llmstream.chunks import Finish, Reasoning, Text, ToolCallDelta, ToolResult, Usage
 from asgi_llmstream.message import Message
+from asgi_llmstream.producers.accumulate import accumulate
 
 
 def agent(*replies: list[Any], **settings: Any) -> Any:

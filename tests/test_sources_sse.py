@@ -8,7 +8,7 @@ import pytest
 from providers import module, read
 
 from asgi_llmstream.chunks import Raw
-from asgi_llmstream.formats.events import Events
+from asgi_llmstream.formats.events.stream import Events
 from asgi_llmstream.lifecycle import Lifecycle
 
 

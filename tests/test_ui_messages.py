@@ -30,7 +30,7 @@ from asgi_llmstream.chunks import (
     Usage,
 )
 from asgi_llmstream.errors import BadRequest, RateLimited
-from asgi_llmstream.formats.ui_messages import UIMessages
+from asgi_llmstream.formats.ui_messages.stream import UIMessages
 from asgi_llmstream.request import ChatMessage, ChatRequest
 
 

@@ -6,8 +6,8 @@ from importlib.resources import files
 
 import anyio
 
-from ..app import Answer, ChatApp
-from ..http import Receive, Scope, Send, route_path
+from ..asgi.app import Answer, ChatApp
+from ..asgi.http import Receive, Scope, Send, route_path
 from ..options import StreamOptions
 
 __all__ = ["Demo"]

@@ -6,7 +6,7 @@ import os
 from collections.abc import AsyncIterable
 from typing import Any
 
-from ..app import Answer
+from ..asgi.app import Answer
 from ..request import ChatRequest
 
 __all__ = ["DEFAULT_MODEL", "openai_answer", "openai_model"]

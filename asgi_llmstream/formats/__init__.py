@@ -1,12 +1,12 @@
 """Wire formats: one module a protocol. Synchronous and deterministic, no I/O."""
 
-from .ag_ui import AGUI
-from .anthropic_messages import AnthropicMessages
+from .ag_ui.stream import AGUI
+from .anthropic_messages.stream import AnthropicMessages
 from .base import Encoder, Format, RequestFormat, WholeFormat
-from .events import Events
-from .openai_chat import OpenAIChat
-from .openai_responses import OpenAIResponses
-from .ui_messages import UIMessages
+from .events.stream import Events
+from .openai_chat.stream import OpenAIChat
+from .openai_responses.stream import OpenAIResponses
+from .ui_messages.stream import UIMessages
 
 __all__ = [
     "AGUI",

@@ -7,10 +7,9 @@ from typing import Any, ClassVar, Literal, Protocol
 
 import msgspec
 
-from ..content import MessagePart
 from ..errors import LLMStreamError
 from ..events import Event, ItemAdded, PartDelta, PartEnded, PartStarted, RunFinished, RunStarted
-from ..message import Message
+from ..message import Message, MessagePart
 from ..request import ChatRequest
 
 __all__ = [

@@ -21,8 +21,8 @@ from ..errors import (
     UpstreamTimeout,
 )
 from .base import RequestFormat
-from .events import Events
-from .openai_chat import OpenAIChat, request_schema
+from .events.stream import Events
+from .openai_chat.stream import OpenAIChat, request_schema
 
 __all__ = ["Route", "routes"]
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import math
 from operator import itemgetter
 
-from ..drain import draining
 from ..errors import FirstChunkTimeout, IdleTimeout, LLMStreamError, ShuttingDown, TotalTimeout
 from ..options import StreamOptions
+from .drain import draining
 
 __all__ = ["Deadlines"]
 

@@ -25,18 +25,18 @@ import anyio
 
 from ..backend import Task, new_task, spawn, wakeup
 from ..chunks import Error, Native, Raw, Usage
-from ..drain import stream_began, stream_ended
 from ..errors import LLMStreamError, ShuttingDown, public_error
 from ..events import Event, RunStarted
-from ..iterables import Steps, discard, open_steps
 from ..lifecycle import Lifecycle
 from ..message import Message
 from ..options import StreamOptions
-from ..result import OnFinish, Outcome, StreamResult, tell
+from ..producers import Steps, discard, open_steps
 from ..sources import chunks_of
 from .closing import Closing
 from .deadlines import Deadlines
+from .drain import stream_began, stream_ended
 from .limits import Limits
+from .result import OnFinish, Outcome, StreamResult, tell
 from .tail import Tail
 from .ticker import Ticker
 

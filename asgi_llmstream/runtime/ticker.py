@@ -19,7 +19,7 @@ import anyio
 
 from ..backend import loop_key, spawn, wakeup
 from ..clock import Clock
-from ..drain import draining
+from .drain import draining
 
 __all__ = ["Ticked", "Ticker"]
 

@@ -15,10 +15,10 @@ once, and the test decides when the client leaves or stops reading.
         await response.returned()
 """
 
+from ..sse import parse_sse
 from .check import check_stream
 from .client import Client
 from .clock import ManualClock, settle
-from .parse import parse_sse
 from .response import Response
 
 __all__ = ["Client", "ManualClock", "Response", "check_stream", "parse_sse", "settle"]

@@ -6,8 +6,7 @@ import re
 from json import loads
 from typing import Any, Literal
 
-from ..sse import ServerSentEvent
-from .parse import parse_sse
+from ..sse import ServerSentEvent, parse_sse
 
 __all__ = ["check_stream"]
 

@@ -11,7 +11,7 @@ from urllib.parse import unquote
 import anyio
 import anyio.lowlevel
 
-from ..http import Scope
+from ..asgi.http import Scope
 from .response import App, Response
 
 __all__ = ["Client"]

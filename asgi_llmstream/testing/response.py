@@ -10,9 +10,8 @@ from typing import Any, Literal
 import anyio
 import anyio.lowlevel
 
-from ..http import Scope
-from ..sse import ServerSentEvent
-from .parse import Parser
+from ..asgi.http import Scope
+from ..sse import Parser, ServerSentEvent
 
 __all__ = ["App", "Response"]
 

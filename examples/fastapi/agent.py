@@ -11,7 +11,8 @@ from typing import Any
 from fastapi import FastAPI
 from openai import AsyncOpenAI
 
-from asgi_llmstream import ChatApp, ChatRequest, MessageToolCall, ToolResult, accumulate
+from asgi_llmstream import ChatApp, ChatRequest, MessageToolCall, ToolResult
+from asgi_llmstream.producers import accumulate
 
 MODEL = os.environ.get("OPENAI_MODEL", "gpt-4o-mini")
 MAX_CALLS = 5

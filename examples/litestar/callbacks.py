@@ -11,8 +11,8 @@ from langchain_openai import ChatOpenAI
 from litestar import Litestar
 
 from asgi_llmstream import ChatRequest, Emitter, from_callbacks
-from asgi_llmstream.callbacks import Callbacks
 from asgi_llmstream.litestar import LLMStreamPlugin
+from asgi_llmstream.producers.callbacks import Callbacks
 
 MODEL = os.environ.get("OPENAI_MODEL", "gpt-4o-mini")
 

@@ -23,9 +23,9 @@ from asgi_llmstream import (
     Reasoning,
     ToolCall,
     Usage,
-    accumulate,
     collect,
 )
+from asgi_llmstream.producers import accumulate
 
 ASK = [{"role": "user", "content": "hi"}]
 

@@ -1,0 +1,220 @@
+"""`ChatApp`: one generator speaks every client's protocol, as a mountable ASGI application."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
+from functools import partial
+
+from msgspec.structs import replace
+
+from ..errors import LLMStreamError, MethodNotAllowed, NotFound, ShuttingDown
+from ..foreign.relay import options_for
+from ..formats import DEFAULT_FORMATS, OpenAIChat
+from ..formats.base import RequestFormat, dumps
+from ..options import DEFAULT_OPTIONS, StreamOptions
+from ..producers import Stream
+from ..request import ChatRequest
+from ..runtime import OnFinish, watching
+from ..sse import last_event_id
+from .http import (
+    Receive,
+    Scope,
+    Send,
+    check_depth,
+    check_media_type,
+    read_body,
+    route_path,
+    send_empty,
+    send_json,
+    without_body,
+)
+from .slots import Slots
+from .stream import LLMStream
+
+__all__ = ["Answer", "ChatApp"]
+
+Answer = Callable[[ChatRequest], Stream]
+"""What a user writes: a request in, chunks out."""
+
+_Handler = Callable[[Scope, Receive, Send], Awaitable[None]]
+
+
+class ChatApp:
+    """An ASGI application that answers chat requests with what `answer` yields.
+
+    Below wherever it is mounted it has a route for each of its formats, as `POST
+    /chat/completions` for `OpenAIChat` and `GET /events?prompt=` for `Events`; and `GET /models`
+    and `GET /models/{id}` with the models' names.
+
+    Args:
+        answer: called once per request; an async generator function is the usual shape.
+        models: the names to list. The first is the one of requests that name none; other names
+            are passed on to `answer`, which may refuse them.
+        options: intervals, deadlines and limits.
+        on_finish: called once per answer with its `StreamResult`, however it ended.
+        formats: the protocols to speak, each at its `route`; all that there are if left out.
+
+    Raises:
+        ValueError: if `models` is empty, or two formats have the same route.
+    """
+
+    def __init__(
+        self,
+        answer: Answer,
+        *,
+        models: Sequence[str] = ("default",),
+        options: StreamOptions = DEFAULT_OPTIONS,
+        on_finish: OnFinish | None = None,
+        formats: Sequence[RequestFormat] = DEFAULT_FORMATS,
+    ) -> None:
+        if not models:
+            raise ValueError("models must name at least one model")
+        self.formats = tuple(formats)
+        self._by_route = {format.route: format for format in formats}
+        if len(self._by_route) < len(self.formats):
+            raise ValueError("two formats have the same route: give each one of its own")
+        self._answer = answer
+        self._models = list(models)
+        self._options = options
+        self._on_finish = on_finish
+        self._created = int(options.clock.time())
+        self._slots = Slots(options.max_streams)
+        self._lifespans = 0
+        self._stopped = False
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one connection, as ASGI wants it."""
+        if scope["type"] == "lifespan":
+            await _lifespan(receive, send)
+        elif scope["type"] == "websocket":
+            await receive()
+            await send({"type": "websocket.close", "code": 1000})
+        elif scope["type"] == "http":
+            await self.respond(route_path(scope), scope, receive, send)
+
+    async def respond(self, path: str, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one HTTP request for `path`, wherever the scope says that it went.
+
+        For routers that have matched the path already, such as `asgi_llmstream.fastapi`'s.
+
+        Args:
+            path: below the mount, as "/chat/completions".
+            scope: of the request, as are the others.
+        """
+        if scope["method"] == "HEAD":
+            send = without_body(send)
+        format = self._by_route.get(path, _PLAIN)
+        with watching():
+            try:
+                await self._handler(path, scope["method"])(scope, receive, send)
+            except LLMStreamError as error:
+                await send_json(send, error.status, format.error_body(error), error.headers)
+
+    @asynccontextmanager
+    async def lifespan(self, app: object = None) -> AsyncGenerator[None]:
+        """The time in which requests are answered; at its end new ones get a 503.
+
+        Mounted applications are not told when the server starts and stops: give this to the one
+        that is, as `FastAPI(lifespan=chat.lifespan)`, `Starlette(lifespan=chat.lifespan)` or
+        `Litestar(lifespan=[chat.lifespan])`, or enter it in a lifespan of your own with
+        `async with chat.lifespan(app)`. Nothing needs it yet: no stream outlives its request, and
+        it neither waits for streams nor ends any.
+
+        Args:
+            app: the application that it belongs to, which frameworks pass; not used.
+        """
+        self._lifespans += 1
+        self._stopped = False
+        try:
+            yield
+        finally:
+            # Several servers may run the same object, each in a thread of its own.
+            self._lifespans -= 1
+            self._stopped = self._lifespans == 0
+
+    def _handler(self, path: str, method: str) -> _Handler:
+        if self._stopped:
+            raise ShuttingDown(retry_after=1)
+        allowed, handler = self._route(path)
+        if method != allowed and (method, allowed) != ("HEAD", "GET"):
+            raise MethodNotAllowed((allowed, "HEAD") if allowed == "GET" else (allowed,))
+        return handler
+
+    def _route(self, path: str) -> tuple[str, _Handler]:
+        if format := self._by_route.get(path):
+            return format.method, partial(self._converse, format)
+        if path == "/models":
+            return "GET", self._list_models
+        if path.startswith("/models/"):
+            return "GET", partial(self._one_model, path.removeprefix("/models/"))
+        raise NotFound(f"There is nothing at {path}.")
+
+    async def _converse(
+        self, format: RequestFormat, scope: Scope, receive: Receive, send: Send
+    ) -> None:
+        if format.method == "GET":
+            request = format.decode(scope.get("query_string", b""))
+            if last_event_id(scope["headers"]) is not None:
+                # It would run the model again. 204 makes an EventSource stop reconnecting.
+                await send_empty(send, 204)
+                return
+        else:
+            check_media_type(scope)
+            options = options_for(scope, self._options)
+            body = await read_body(scope, receive, options.max_body_size)
+            if body is None:
+                return  # the client left while it was still asking
+            request = format.decode(body)
+            check_depth(request.body, options.max_body_depth)
+        await self._stream(request, format.for_request(request), scope, receive, send)
+
+    async def _stream(
+        self,
+        request: ChatRequest,
+        format: RequestFormat,
+        scope: Scope,
+        receive: Receive,
+        send: Send,
+    ) -> None:
+        request = replace(request, model=request.model or self._models[0], scope=scope)
+        on_finish = self._on_finish and _with_request(self._on_finish, request)
+        stream = LLMStream(
+            lambda: self._answer(request),
+            format=format,
+            options=self._options,
+            on_finish=on_finish,
+            model=request.model,
+            whole=not request.stream,
+        )
+        with self._slots.one():
+            await stream(scope, receive, send)
+
+    async def _list_models(self, scope: Scope, receive: Receive, send: Send) -> None:
+        models = [self._model(name) for name in self._models]
+        await send_json(send, 200, dumps({"object": "list", "data": models}))
+
+    async def _one_model(self, name: str, scope: Scope, receive: Receive, send: Send) -> None:
+        if name not in self._models:
+            raise NotFound(f"There is no model {name!r}.", param="model", code="model_not_found")
+        await send_json(send, 200, dumps(self._model(name)))
+
+    def _model(self, name: str) -> dict[str, object]:
+        return {"id": name, "object": "model", "created": self._created, "owned_by": "llmstream"}
+
+
+def _with_request(on_finish: OnFinish, request: ChatRequest) -> OnFinish:
+    return lambda result: on_finish(replace(result, request=request))
+
+
+# What has no format of its own speaks the one that most clients of such paths do.
+_PLAIN = OpenAIChat()
+
+
+async def _lifespan(receive: Receive, send: Send) -> None:
+    """There is nothing to set up: say so, so that bare servers start and stop."""
+    while True:
+        message = await receive()
+        await send({"type": f"{message['type']}.complete"})
+        if message["type"] == "lifespan.shutdown":
+            return

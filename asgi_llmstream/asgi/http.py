@@ -1,0 +1,212 @@
+"""The little HTTP that ASGI leaves to its applications: paths, headers, bodies, short responses."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Mapping, MutableMapping
+from typing import Any
+
+from ..errors import BadRequest, PayloadTooLarge, UnsupportedMediaType
+
+__all__ = [
+    "App",
+    "Headers",
+    "Message",
+    "RawHeaders",
+    "Receive",
+    "Scope",
+    "Send",
+    "check_depth",
+    "check_media_type",
+    "json_headers",
+    "merge_headers",
+    "read_body",
+    "receive_again",
+    "route_path",
+    "send_empty",
+    "send_json",
+    "send_text",
+    "without_body",
+]
+
+Scope = MutableMapping[str, Any]
+Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+App = Callable[[Scope, Receive, Send], Awaitable[None]]
+
+Headers = Mapping[str, str] | Iterable[tuple[str, str]]
+"""As users write them."""
+
+RawHeaders = Iterable[tuple[bytes, bytes]]
+"""As ASGI does."""
+
+
+def route_path(scope: Scope) -> str:
+    """The path below the mount, without a trailing slash.
+
+    Starlette's mounts keep the whole path and set `root_path`; Litestar's strip the prefix. Where
+    `root_path` is no prefix of the path (a proxy stripped some of it in front), its longest
+    suffix of whole segments that is one has to go.
+    """
+    path: str = scope["path"]
+    segments = [part for part in scope.get("root_path", "").split("/") if part]
+    for first in range(len(segments)):
+        prefix = "".join(f"/{segment}" for segment in segments[first:])
+        if path == prefix or path.startswith(f"{prefix}/"):
+            path = path[len(prefix) :]
+            break
+    return path.rstrip("/") or "/"
+
+
+def check_media_type(scope: Scope) -> None:
+    """Refuse a body that is not said to be JSON.
+
+    Also one of which nothing is said: a browser sends that to other sites without asking them
+    first (Fetch standard, CORS-safelisted request-header), cookies included.
+
+    Raises:
+        UnsupportedMediaType: if it is not.
+    """
+    types = [value for name, value in scope["headers"] if name == b"content-type"]
+    essence = types[0].split(b";")[0].strip().lower() if types else b""
+    if essence != b"application/json" and not essence.endswith(b"+json"):
+        raise UnsupportedMediaType()
+
+
+async def read_body(scope: Scope, receive: Receive, limit: int | None) -> bytes | None:
+    """The request's body; None if the client left before it was whole.
+
+    Args:
+        limit: how large it may be, in bytes.
+
+    Raises:
+        PayloadTooLarge: if it is larger.
+    """
+    for name, value in scope["headers"]:
+        if name == b"content-length" and limit is not None:
+            if value.isdigit() and int(value[:20]) > limit:
+                raise PayloadTooLarge()
+    body = bytearray()
+    while True:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            return None
+        body += message.get("body", b"")
+        if limit is not None and len(body) > limit:
+            raise PayloadTooLarge()
+        if not message.get("more_body", False):
+            return bytes(body)
+
+
+def check_depth(body: object, limit: int | None) -> None:
+    """Refuse what is nested so deeply that whoever walks through it may not come back.
+
+    Args:
+        body: decoded.
+        limit: how deep its lists and objects may be nested.
+
+    Raises:
+        BadRequest: if they are deeper.
+    """
+    level: list[Any] = [body]
+    depth = 0
+    while limit is not None and level:
+        depth += 1
+        if depth > limit:
+            raise BadRequest(f"The body is nested more than {limit} deep.", code="too_deep")
+        inside = (v.values() if isinstance(v, dict) else v for v in level)
+        level = [v for values in inside for v in values if isinstance(v, dict | list)]
+
+
+def receive_again(body: AsyncGenerator[bytes, None], receive: Receive) -> Receive:
+    """A `receive` for an application below a framework that may have read the body already.
+
+    Args:
+        body: the framework's `request.stream()`, which knows what it has read. To be closed by
+            the caller.
+        receive: the server's, for what comes after the body.
+    """
+    whole = False
+
+    async def receive_body() -> Message:
+        nonlocal whole
+        if whole:
+            return await receive()
+        try:
+            return {"type": "http.request", "body": await anext(body), "more_body": True}
+        except StopAsyncIteration:
+            whole = True
+            return {"type": "http.request", "body": b"", "more_body": False}
+
+    return receive_body
+
+
+async def send_empty(send: Send, status: int, headers: RawHeaders = ()) -> None:
+    """A response without a body."""
+    await send({"type": "http.response.start", "status": status, "headers": [*headers]})
+    await send({"type": "http.response.body", "body": b""})
+
+
+def without_body(send: Send) -> Send:
+    """A `send` for answering HEAD: the headers, and no body."""
+
+    async def send_head(message: Message) -> None:
+        await send({**message, "body": b""} if "body" in message else message)
+
+    return send_head
+
+
+async def send_json(send: Send, status: int, body: bytes, headers: RawHeaders = ()) -> None:
+    """A response that is no stream."""
+    start = {"type": "http.response.start", "status": status}
+    await send({**start, "headers": json_headers(body, headers)})
+    await send({"type": "http.response.body", "body": body})
+
+
+async def send_text(send: Send, status: int, text: str, headers: RawHeaders = ()) -> None:
+    """A response that is a sentence, for clients of whom nothing is known."""
+    body = text.encode()
+    length = (b"content-length", str(len(body)).encode("ascii"))
+    content_type = (b"content-type", b"text/plain; charset=utf-8")
+    start = {"type": "http.response.start", "status": status}
+    await send({**start, "headers": [content_type, length, *headers]})
+    await send({"type": "http.response.body", "body": body})
+
+
+def json_headers(body: bytes, headers: RawHeaders = ()) -> list[tuple[bytes, bytes]]:
+    """Of a response whose whole body is JSON, and `headers` behind them."""
+    return [
+        (b"content-type", b"application/json"),
+        (b"content-length", str(len(body)).encode("ascii")),
+        *headers,
+    ]
+
+
+def merge_headers(own: Iterable[tuple[bytes, bytes]], users: Headers) -> list[tuple[bytes, bytes]]:
+    """Our headers and the user's, who wins.
+
+    Raises:
+        ValueError: if a name is no token or a value has a character that would end the header
+            (RFC 9110 section 5.5).
+    """
+    pairs = users.items() if isinstance(users, Mapping) else users
+    given = [(_header_name(name), _header_value(name, value)) for name, value in pairs]
+    names = {name for name, _ in given}
+    return [*((name, value) for name, value in own if name not in names), *given]
+
+
+def _header_name(name: str) -> bytes:
+    if not re.fullmatch(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+", name):
+        raise ValueError(f"not a header name: {name!r}")
+    return name.lower().encode("ascii")
+
+
+def _header_value(name: str, value: str) -> bytes:
+    try:
+        encoded = value.encode("latin-1")
+    except UnicodeEncodeError:
+        raise ValueError(f"the header {name} cannot hold {value!r}: latin-1 only") from None
+    if any(c in value for c in "\r\n\0"):
+        raise ValueError(f"the header {name} must not contain CR, LF or NUL: {value!r}")
+    return encoded

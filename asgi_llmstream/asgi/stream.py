@@ -1,0 +1,205 @@
+"""One stream: as an ASGI application, as an iterator of bytes, or collected into a message."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import AsyncGenerator
+from contextlib import ExitStack
+from functools import partial
+
+from msgspec.structs import replace
+
+from ..errors import Overloaded, ShuttingDown
+from ..foreign.relay import SCOPE_KEY, Relay, options_for
+from ..formats.base import Format
+from ..formats.openai_chat.stream import OpenAIChat
+from ..message import Message
+from ..options import DEFAULT_OPTIONS, StreamOptions
+from ..producers import Producer, discard, is_reusable
+from ..runtime import Generation, OnFinish, draining
+from .delivery import Delivery, StreamDelivery, WholeDelivery, conclude
+from .encoding import encoded
+from .http import Headers, Receive, Scope, Send, merge_headers, send_empty, send_json
+
+__all__ = ["LLMStream", "collect", "encode_stream"]
+
+DEFAULT_FORMAT = OpenAIChat()
+
+# Of every format; what the user sets wins.
+_EVENT_STREAM_HEADERS = (
+    (b"content-type", b"text/event-stream; charset=utf-8"),
+    (b"cache-control", b"no-cache"),
+    (b"x-accel-buffering", b"no"),
+)
+
+
+class LLMStream:
+    """An ASGI application that answers one request with a stream.
+
+    Args:
+        producer: an async generator or another async iterable of chunks, an awaitable of one, or
+            a function that returns either. A function makes the stream good for many requests;
+            anything else is used up by its first.
+        format: the wire format; OpenAI chat completions if left out.
+        options: intervals, deadlines and limits.
+        on_finish: called once with the `StreamResult`, however the stream ends.
+        model: the model's name, for formats that show one.
+        status: the HTTP status of an answer that begins well.
+        headers: further response headers; they replace ours of the same name.
+        whole: answer in one piece instead of a stream, in a format that can.
+
+    Raises:
+        ValueError: if a header name or value cannot be sent.
+    """
+
+    def __init__(
+        self,
+        producer: Producer,
+        *,
+        format: Format = DEFAULT_FORMAT,
+        options: StreamOptions = DEFAULT_OPTIONS,
+        on_finish: OnFinish | None = None,
+        model: str = "",
+        status: int = 200,
+        headers: Headers = (),
+        whole: bool = False,
+    ) -> None:
+        self._producer: Producer | None = producer
+        self._reusable = is_reusable(producer)
+        self._format = format
+        self._options = options
+        self._on_finish = on_finish
+        self._model = model
+        self._status = status
+        own = () if whole else (*_EVENT_STREAM_HEADERS, *format.headers)
+        self.headers = merge_headers(own, headers)
+        self._delivery: type[Delivery] = WholeDelivery if whole else StreamDelivery
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer the request; returns when the producer is closed and `on_finish` has run.
+
+        Raises:
+            RuntimeError: if the producer was used up by an earlier request.
+        """
+        if scope.get("method") == "HEAD":
+            # Frameworks send HEAD to GET's routes; it wants to know the headers, not the answer.
+            await send_empty(send, self._status, self.headers)
+            return
+        producer = self._producer
+        if producer is None:
+            raise RuntimeError(
+                "this LLMStream was given an iterator, which its first request used up: "
+                "make one per request, or give a function"
+            )
+        if not self._reusable:
+            self._producer = None
+        with ExitStack() as held:
+            try:
+                options, on_finish = self._admit(scope, held)
+            except Overloaded as error:
+                await discard(producer)
+                body = self._format.error_body(error)
+                await send_json(send, error.status, body, error.headers)
+                return
+            await self._deliver(producer, options, on_finish, receive, send)
+
+    def _admit(self, scope: Scope, held: ExitStack) -> tuple[StreamOptions, OnFinish | None]:
+        """What counts for this request.
+
+        Raises:
+            Overloaded: if there is to be no stream now.
+        """
+        if draining():
+            raise ShuttingDown(retry_after=1)
+        options, on_finish = options_for(scope, self._options), self._on_finish
+        relay: Relay | None = scope.get(SCOPE_KEY)
+        if relay is not None:
+            held.enter_context(relay.stand_aside())
+            on_finish = relay.and_finish(on_finish)
+        if on_finish is not None:
+            on_finish = _with_scope(on_finish, scope)
+        return options, on_finish
+
+    async def _deliver(
+        self,
+        producer: Producer,
+        options: StreamOptions,
+        on_finish: OnFinish | None,
+        receive: Receive,
+        send: Send,
+    ) -> None:
+        generation = make_generation(producer, self._format, options, self._model, on_finish)
+        delivery = self._delivery(
+            generation,
+            self._format,
+            options,
+            send,
+            status=self._status,
+            headers=self.headers,
+        )
+        generation.start()
+        await delivery.run(receive)
+
+
+def _with_scope(on_finish: OnFinish, scope: Scope) -> OnFinish:
+    return lambda result: on_finish(replace(result, scope=scope))
+
+
+def encode_stream(
+    producer: Producer,
+    *,
+    format: Format = DEFAULT_FORMAT,
+    options: StreamOptions = DEFAULT_OPTIONS,
+    on_finish: OnFinish | None = None,
+    model: str = "",
+) -> AsyncGenerator[bytes, None]:
+    """The stream's bytes, heartbeats included, for a response class of your own.
+
+    Without the request there are no HTTP statuses for early failures and no `send_timeout`; a
+    disconnect is noticed when the framework cancels, closes or drops this iterator.
+
+    Args:
+        producer: as for `LLMStream`, as are the others.
+    """
+    make = partial(make_generation, producer, format, options, model, on_finish)
+    return encoded(make, format.encoder(), options)
+
+
+async def collect(
+    producer: Producer, *, options: StreamOptions = DEFAULT_OPTIONS, model: str = ""
+) -> Message:
+    """The whole answer, not streamed.
+
+    Args:
+        producer: as for `LLMStream`.
+        options: its deadlines.
+        model: goes into the message.
+
+    Raises:
+        LLMStreamError: if a deadline passed, or the producer yielded an `Error`.
+        BaseException: what the producer raised, as it is.
+    """
+    generation = make_generation(producer, DEFAULT_FORMAT, options, model, None)
+    generation.tail.leave()
+    generation.start()
+    await conclude(generation)
+    if generation.cause is not None:
+        raise generation.cause
+    return generation.message
+
+
+def make_generation(
+    producer: Producer,
+    format: Format,
+    options: StreamOptions,
+    model: str,
+    on_finish: OnFinish | None,
+) -> Generation:
+    return Generation(
+        producer,
+        options,
+        id=secrets.token_hex(12),
+        model=model,
+        carries_raw=format.carries_raw,
+        on_finish=on_finish,
+    )

@@ -1,0 +1,52 @@
+"""`LLMStreamMiddleware`: heartbeats, limits and honest ends for streams that exist already."""
+
+from __future__ import annotations
+
+from ..asgi.http import App, Receive, Scope, Send
+from ..asgi.slots import Slots
+from ..options import DEFAULT_OPTIONS, StreamOptions
+from ..runtime import OnFinish, watching
+from .relay import Relay
+
+__all__ = ["LLMStreamMiddleware"]
+
+
+class LLMStreamMiddleware:
+    """Wraps an ASGI application whose responses may be `text/event-stream`.
+
+    Event streams get heartbeats between their events, headers against buffering, `send_timeout`,
+    `total_timeout`, `max_streams`, `max_stream_size` and the drain. An application that raises or
+    returns in mid-stream aborts the connection instead of ending it cleanly, which a client would
+    take for the end; so does one that is stopped. It is told by `http.disconnect`, and cancelled
+    if it has not returned after `close_timeout`. Everything else passes through as it is: other
+    responses, event streams with a content encoding, web sockets.
+
+    Streams of this package below it take its options, unless they have their own.
+
+    Args:
+        app: the application.
+        options: in seconds and bytes; those that are named above count, and the buffer sizes.
+        on_finish: called once per event stream with its `StreamResult`, after that of a stream
+            of this package. Of others it knows outcome, timings and `scope`, not the message.
+    """
+
+    def __init__(
+        self,
+        app: App,
+        options: StreamOptions = DEFAULT_OPTIONS,
+        *,
+        on_finish: OnFinish | None = None,
+    ) -> None:
+        self._app = app
+        self._options = options
+        self._on_finish = on_finish
+        self._slots = Slots(options.max_streams)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one connection, as ASGI wants it."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        with watching():
+            relay = Relay(scope, self._options, receive, send, self._slots, self._on_finish)
+            await relay.call(self._app)

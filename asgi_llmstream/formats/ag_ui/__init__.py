@@ -1,0 +1,5 @@
+"""AG-UI."""
+
+from .stream import AGUI
+
+__all__ = ["AGUI"]

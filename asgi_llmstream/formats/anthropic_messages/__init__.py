@@ -1,0 +1,5 @@
+"""Anthropic messages."""
+
+from .stream import AnthropicMessages
+
+__all__ = ["AnthropicMessages"]

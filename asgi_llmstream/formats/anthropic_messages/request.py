@@ -1,0 +1,208 @@
+"""The body of `POST /messages`, as a `ChatRequest`.
+
+Of the content blocks, texts, images, documents in base64, tool calls and results and thinking
+become what chat has for them. Blocks of other types stay among the content as they are, so that
+`to_anthropic` gives them back; `cache_control` and `citations` stay in `ChatRequest.body` only.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from msgspec import Struct
+
+from ...request import ChatMessage, ChatRequest
+from ..base import dumps
+from ..shapes.fields import bad_field, convert, decode_json, given
+
+__all__ = ["decode_request"]
+
+_Content = str | list[dict[str, Any]]
+
+
+class _Message(Struct):
+    role: str
+    content: _Content
+
+
+class _ToolChoice(Struct):
+    type: str
+    name: str | None = None
+    disable_parallel_tool_use: bool | None = None
+
+
+class _Body(Struct):
+    """The fields that are checked here; all others pass in `ChatRequest.body` as they are."""
+
+    messages: list[_Message]
+    model: str | None = None
+    system: _Content | None = None
+    stream: bool | None = None
+    max_tokens: int | None = None
+    temperature: float | None = None
+    top_p: float | None = None
+    stop_sequences: list[str] | None = None
+    tools: list[dict[str, Any]] | None = None
+    tool_choice: _ToolChoice | None = None
+
+
+class _Text(Struct):
+    text: str
+
+
+class _Source(Struct):
+    type: str
+    media_type: str = ""
+    data: str = ""
+    url: str = ""
+
+
+class _Sourced(Struct):
+    source: _Source
+    title: str | None = None
+
+
+class _ToolUse(Struct):
+    id: str
+    name: str
+    input: dict[str, Any] = {}
+
+
+class _ToolResult(Struct):
+    tool_use_id: str
+    content: _Content | None = None
+    is_error: bool | None = None
+
+
+_ROLES = ("user", "assistant", "system")
+
+
+def decode_request(body: bytes) -> ChatRequest:
+    """The body of `POST /messages`, checked.
+
+    Raises:
+        BadRequest: if it is not JSON, or a field is missing or of the wrong type; its message
+            names the field, and so does `param`.
+    """
+    raw = decode_json(body)
+    parsed = convert(raw, _Body)
+    if not parsed.messages:
+        raise bad_field("messages", "must not be empty")
+    messages = []
+    if parsed.system:
+        messages.append(ChatMessage(role="system", content=_content(parsed.system, "system")))
+    for i, message in enumerate(parsed.messages):
+        at = f"messages[{i}]"
+        if message.role not in _ROLES:
+            raise bad_field(f"{at}.role", f"must be one of {', '.join(_ROLES)}")
+        messages += _messages(message, f"{at}.content")
+    return ChatRequest(
+        messages=messages,
+        model=parsed.model or "",
+        stream=bool(parsed.stream),
+        include_usage=True,
+        tools=[_tool(tool) for tool in parsed.tools or ()],
+        tool_choice=_tool_choice(parsed.tool_choice),
+        settings=_settings(raw, parsed),
+        body=raw,
+    )
+
+
+def _settings(raw: dict[str, Any], body: _Body) -> dict[str, Any]:
+    settings = given(raw, ("max_tokens", "temperature", "top_p"))
+    if body.stop_sequences:
+        settings["stop"] = body.stop_sequences
+    if body.tool_choice and body.tool_choice.disable_parallel_tool_use:
+        settings["parallel_tool_calls"] = False
+    return settings
+
+
+def _messages(message: _Message, at: str) -> list[ChatMessage]:
+    """One message becomes several where it holds tool results: in chat each is one of its own."""
+    if isinstance(message.content, str):
+        return [ChatMessage(role=message.role, content=message.content)]
+    results, calls, thinking, parts = [], [], [], []
+    for i, block in enumerate(message.content):
+        here = f"{at}[{i}]"
+        match block.get("type"):
+            case "tool_result":
+                results.append(_tool_result(block, here))
+            case "tool_use":
+                calls.append(_tool_call(convert(block, _ToolUse, here)))
+            case "thinking" | "redacted_thinking":
+                thinking.append(block)
+            case _:
+                parts.append(_part(block, here))
+    if not (parts or calls or thinking) and results:
+        return results
+    content = _plain(parts) if parts else None
+    said = ChatMessage(role=message.role, content=content, tool_calls=calls, thinking=thinking)
+    return [*results, said]
+
+
+def _tool_result(block: dict[str, Any], at: str) -> ChatMessage:
+    result = convert(block, _ToolResult, at)
+    return ChatMessage(
+        role="tool",
+        content=_content(result.content or "", f"{at}.content"),
+        tool_call_id=result.tool_use_id,
+        failed=bool(result.is_error),
+    )
+
+
+def _tool_call(block: _ToolUse) -> dict[str, Any]:
+    function = {"name": block.name, "arguments": dumps(block.input).decode()}
+    return {"id": block.id, "type": "function", "function": function}
+
+
+def _content(content: _Content, at: str) -> _Content:
+    if isinstance(content, str):
+        return content
+    return _plain([_part(block, f"{at}[{i}]") for i, block in enumerate(content)])
+
+
+def _plain(parts: list[dict[str, Any]]) -> _Content:
+    """A text alone needs no list; some servers know no other content."""
+    match parts:
+        case [{"type": "text", "text": str(text)}]:
+            return text
+    return parts
+
+
+def _part(block: dict[str, Any], at: str) -> dict[str, Any]:
+    """A block in chat's words; one that chat has no word for is as it was sent."""
+    match block.get("type"):
+        case "text":
+            return {"type": "text", "text": convert(block, _Text, at).text}
+        case "image":
+            source = convert(block, _Sourced, at).source
+            if url := _url(source):
+                return {"type": "image_url", "image_url": {"url": url}}
+        case "document":
+            document = convert(block, _Sourced, at)
+            if document.source.type == "base64":
+                file = {"file_data": _url(document.source)}
+                title = {"filename": document.title} if document.title else {}
+                return {"type": "file", "file": file | title}
+    return block
+
+
+def _url(source: _Source) -> str:
+    if source.type == "base64":
+        return f"data:{source.media_type};base64,{source.data}"
+    return source.url
+
+
+def _tool(tool: dict[str, Any]) -> dict[str, Any]:
+    if "input_schema" not in tool:
+        return tool
+    function = given(tool, ("name", "description"))
+    return {"type": "function", "function": {**function, "parameters": tool["input_schema"]}}
+
+
+def _tool_choice(choice: _ToolChoice | None) -> str | dict[str, Any] | None:
+    if choice is None:
+        return None
+    if choice.type == "tool":
+        return {"type": "function", "function": {"name": choice.name or ""}}
+    return "required" if choice.type == "any" else choice.type

@@ -1,0 +1,5 @@
+"""Plain typed events for a browser's `EventSource`."""
+
+from .stream import Events
+
+__all__ = ["Events"]

@@ -1,0 +1,5 @@
+"""OpenAI chat completions."""
+
+from .stream import OpenAIChat
+
+__all__ = ["OpenAIChat"]

@@ -1,0 +1,5 @@
+"""OpenAI Responses."""
+
+from .stream import OpenAIResponses
+
+__all__ = ["OpenAIResponses"]

@@ -1,0 +1,219 @@
+"""The body of `POST /responses`, as a `ChatRequest`.
+
+Of the input items, messages, function calls, their outputs and reasoning become messages. The
+calls of tools that OpenAI itself runs have no shape in chat and stay in `ChatRequest.body` only.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from msgspec import Struct
+
+from ...request import ChatMessage, ChatRequest
+from ..shapes.fields import bad_field, convert, decode_json, given
+
+__all__ = ["decode_request"]
+
+
+class _Body(Struct):
+    """The fields that are checked here; all others pass in `ChatRequest.body` as they are."""
+
+    input: str | list[dict[str, Any]]
+    model: str | None = None
+    instructions: str | None = None
+    stream: bool | None = None
+    background: bool | None = None
+    previous_response_id: str | None = None
+    conversation: str | dict[str, Any] | None = None
+    max_output_tokens: int | None = None
+    temperature: float | None = None
+    top_p: float | None = None
+    parallel_tool_calls: bool | None = None
+    tools: list[dict[str, Any]] | None = None
+    tool_choice: str | dict[str, Any] | None = None
+
+
+class _Message(Struct):
+    role: str
+    content: str | list[dict[str, Any]]
+
+
+class _Call(Struct):
+    call_id: str
+    name: str
+    arguments: str
+
+
+class _Output(Struct):
+    call_id: str
+    output: str | list[dict[str, Any]]
+
+
+class _Text(Struct):
+    text: str
+
+
+class _Reasoning(Struct):
+    summary: list[_Text] = []
+    encrypted_content: str | None = None
+
+
+_ROLES = ("system", "developer", "user", "assistant")
+
+
+def decode_request(body: bytes, *, stateful: bool = False) -> ChatRequest:
+    """The body of `POST /responses`, checked.
+
+    Args:
+        stateful: see `OpenAIResponses`.
+
+    Raises:
+        BadRequest: if it is not JSON, a field is missing or of the wrong type, or asks for what
+            this server does not do; `param` names the field.
+    """
+    raw = decode_json(body)
+    parsed = convert(raw, _Body)
+    _check(parsed, stateful)
+    messages = _messages(parsed.input, stateful)
+    if not messages and not stateful:
+        raise bad_field("input", "must not be empty")
+    if parsed.instructions:
+        messages.insert(0, ChatMessage(role="system", content=parsed.instructions))
+    settings = given(raw, ("temperature", "top_p", "parallel_tool_calls"))
+    if parsed.max_output_tokens is not None:
+        settings["max_tokens"] = parsed.max_output_tokens
+    conversation = parsed.conversation
+    if isinstance(conversation, dict):
+        conversation = conversation.get("id")
+    return ChatRequest(
+        messages=messages,
+        model=parsed.model or "",
+        stream=bool(parsed.stream),
+        include_usage=True,
+        tools=[_tool(tool) for tool in parsed.tools or ()],
+        tool_choice=_tool_choice(parsed.tool_choice),
+        settings=settings,
+        thread_id=conversation if isinstance(conversation, str) else None,
+        body=raw,
+    )
+
+
+def _check(body: _Body, stateful: bool) -> None:
+    if body.background:
+        raise bad_field("background", "is not supported: the answer goes to who asks for it")
+    if stateful:
+        return
+    for name in ("previous_response_id", "conversation"):
+        if getattr(body, name) is not None:
+            raise bad_field(name, "is not supported: send the whole conversation as input")
+
+
+def _messages(given: str | list[dict[str, Any]], stateful: bool) -> list[ChatMessage]:
+    if isinstance(given, str):
+        return [ChatMessage(role="user", content=given)] if given else []
+    reader = _Reader(stateful)
+    for i, item in enumerate(given):
+        reader.read(item, f"input[{i}]")
+    reader.end_turn()
+    return reader.messages
+
+
+class _Reader:
+    """Joins what one turn of the model said: in chat its reasoning, text and calls are one
+    message."""
+
+    def __init__(self, stateful: bool) -> None:
+        self.messages: list[ChatMessage] = []
+        self._stateful = stateful
+        self._thinking: list[dict[str, Any]] = []
+        self._content: str | list[dict[str, Any]] | None = None
+        self._calls: list[dict[str, Any]] = []
+
+    def read(self, item: dict[str, Any], at: str) -> None:
+        match item.get("type", "message"):
+            case "message":
+                self._read_message(convert(item, _Message, at), at)
+            case "function_call":
+                call = convert(item, _Call, at)
+                function = {"name": call.name, "arguments": call.arguments}
+                self._calls.append({"id": call.call_id, "type": "function", "function": function})
+            case "function_call_output":
+                output = convert(item, _Output, at)
+                content = _content(output.output, f"{at}.output")
+                self._add(ChatMessage(role="tool", content=content, tool_call_id=output.call_id))
+            case "reasoning":
+                self._read_reasoning(convert(item, _Reasoning, at))
+            case "item_reference" if not self._stateful:
+                raise bad_field(at, "is not supported: send the whole conversation as input")
+
+    def _read_message(self, message: _Message, at: str) -> None:
+        if message.role not in _ROLES:
+            raise bad_field(f"{at}.role", f"must be one of {', '.join(_ROLES)}")
+        content = _content(message.content, f"{at}.content")
+        if message.role != "assistant":
+            self._add(ChatMessage(role=message.role, content=content))
+            return
+        if self._content is not None or self._calls:
+            self.end_turn()
+        self._content = content
+
+    def _read_reasoning(self, reasoning: _Reasoning) -> None:
+        if self._content is not None or self._calls:
+            self.end_turn()
+        if reasoning.encrypted_content:
+            text = "\n\n".join(part.text for part in reasoning.summary)
+            block = {"type": "thinking", "thinking": text}
+            self._thinking.append({**block, "signature": reasoning.encrypted_content})
+
+    def _add(self, message: ChatMessage) -> None:
+        self.end_turn()
+        self.messages.append(message)
+
+    def end_turn(self) -> None:
+        if self._content is not None or self._calls:
+            turn = ChatMessage(
+                role="assistant",
+                content=self._content,
+                tool_calls=self._calls,
+                thinking=self._thinking,
+            )
+            self.messages.append(turn)
+        self._thinking, self._content, self._calls = [], None, []
+
+
+def _content(content: str | list[dict[str, Any]], at: str) -> str | list[dict[str, Any]]:
+    if isinstance(content, str):
+        return content
+    match parts := [_part(part, f"{at}[{i}]") for i, part in enumerate(content)]:
+        case [{"type": "text", "text": str(text)}]:
+            return text
+    return parts
+
+
+def _part(part: dict[str, Any], at: str) -> dict[str, Any]:
+    """A part in chat's words; one that chat has no word for is as it was sent."""
+    match part.get("type"):
+        case "input_text" | "output_text":
+            return {"type": "text", "text": convert(part, _Text, at).text}
+        case "input_image" if part.get("image_url"):
+            image = {"url": part["image_url"], **given(part, ("detail",))}
+            return {"type": "image_url", "image_url": image}
+        case "input_file" if not part.get("file_url"):
+            return {"type": "file", "file": given(part, ("file_data", "file_id", "filename"))}
+        case _:
+            return part
+
+
+def _tool(tool: dict[str, Any]) -> dict[str, Any]:
+    if tool.get("type") != "function" or "function" in tool:
+        return tool
+    return {"type": "function", "function": {k: v for k, v in tool.items() if k != "type"}}
+
+
+def _tool_choice(choice: str | dict[str, Any] | None) -> str | dict[str, Any] | None:
+    match choice:
+        case {"type": "function", "name": str(name)}:
+            return {"type": "function", "function": {"name": name}}
+        case _:
+            return choice

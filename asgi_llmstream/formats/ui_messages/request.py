@@ -1,0 +1,217 @@
+"""Requests of the AI SDK's chat transports: UI messages in, OpenAI's messages out.
+
+Source: `http-chat-transport.ts`, `ui-messages.ts` and `convert-to-model-messages.ts` of npm `ai` 7.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+from msgspec import UNSET, Struct, field
+
+from ...errors import BadRequest
+from ...request import ChatMessage, ChatRequest
+from ..base import dumps
+from ..shapes.fields import bad_field, convert, decode_json
+
+__all__ = ["as_text", "continued", "decode_request", "file_part", "missing"]
+
+
+def as_text(value: Any) -> str:
+    """A tool's output where a protocol wants text: itself, or its JSON."""
+    return value if isinstance(value, str) else dumps(value).decode()
+
+
+class _Part(Struct, rename="camel"):
+    """The fields of all kinds of parts that are read here."""
+
+    type: str
+    text: str | None = None
+    url: str | None = None
+    media_type: str = ""
+    filename: str | None = None
+    tool_call_id: str | None = None
+    tool_name: str | None = None
+    state: str = ""
+    input: Any = UNSET
+    raw_input: Any = UNSET
+    output: Any = None
+    error_text: str = ""
+    approval: dict[str, Any] | None = None
+    provider_metadata: dict[str, dict[str, Any]] | None = None
+    parts: list[_Part] = field(default_factory=list)
+
+
+class _UIMessage(Struct):
+    role: str
+    parts: list[_Part]
+    id: str = ""
+
+
+class _Body(Struct):
+    """The fields that are checked here; all others pass in `ChatRequest.body` as they are."""
+
+    messages: list[_UIMessage]
+    id: str | None = None
+    trigger: str | None = None
+    model: Any = None
+
+
+def decode_request(body: bytes) -> ChatRequest:
+    """What `DefaultChatTransport` posts: `{id, messages, trigger, messageId}` and the
+    application's own fields.
+
+    Each step of an assistant's message becomes an assistant's message with its tool calls, and
+    a tool's message for each of their outputs. Reasoning that is not signed, sources, data and
+    an assistant's files have no place in our messages; they stay in `body`.
+
+    Raises:
+        BadRequest: if it is not JSON, or a field is missing or of the wrong type; `param` names
+            the field.
+    """
+    raw = decode_json(body)
+    parsed = convert(raw, _Body)
+    if not parsed.messages:
+        raise bad_field("messages", "must not be empty")
+    messages: list[ChatMessage] = []
+    for i, message in enumerate(parsed.messages):
+        _check(message, f"messages[{i}]")
+        messages += _messages(message)
+    model = parsed.model if isinstance(parsed.model, str) else ""
+    return ChatRequest(messages=messages, model=model, stream=True, chat_id=parsed.id, body=raw)
+
+
+def continued(body: dict[str, Any]) -> tuple[str | None, frozenset[str]]:
+    """The assistant's message that the client goes on with: its id, and those of its tool calls.
+    None, and nothing, if it begins a new one."""
+    try:
+        parsed = msgspec.convert(body, _Body)
+    except msgspec.ValidationError:
+        return None, frozenset()
+    last = parsed.messages[-1] if parsed.messages else None
+    if last is None or last.role != "assistant" or parsed.trigger == "regenerate-message":
+        return None, frozenset()
+    return last.id or None, frozenset(filter(None, (part.tool_call_id for part in last.parts)))
+
+
+_ROLES = ("system", "user", "assistant")
+
+
+def _check(message: _UIMessage, path: str) -> None:
+    if message.role not in _ROLES:
+        raise bad_field(f"{path}.role", f"must be one of {', '.join(_ROLES)}")
+    for j, part in enumerate(message.parts):
+        for name, absent in (
+            ("text", part.type == "text" and part.text is None),
+            ("url", part.type == "file" and part.url is None),
+            ("toolCallId", _is_tool(part) and not part.tool_call_id),
+            ("toolName", part.type == "dynamic-tool" and not part.tool_name),
+        ):
+            if absent:
+                raise missing(f"{path}.parts[{j}].{name}")
+
+
+def missing(path: str) -> BadRequest:
+    """The error for a field that has to be there."""
+    return BadRequest(f"{path} is required.", param=path, code="missing_field")
+
+
+def _is_tool(part: _Part) -> bool:
+    return part.type.startswith("tool-") or part.type == "dynamic-tool"
+
+
+def _messages(message: _UIMessage) -> list[ChatMessage]:
+    if message.role == "user":
+        return [ChatMessage(role="user", content=_user_content(message.parts))]
+    if message.role == "system":
+        return [ChatMessage(role="system", content=_text(message.parts))]
+    messages: list[ChatMessage] = []
+    step: list[_Part] = []
+    for part in message.parts:
+        if part.type == "step-start":
+            messages += _step(step)
+            step = []
+        elif part.type == "steering-message" and part.parts:
+            # What the user threw in while the assistant was answering.
+            messages += _step(step)
+            messages.append(ChatMessage(role="user", content=_user_content(part.parts)))
+            step = []
+        else:
+            step.append(part)
+    return messages + _step(step)
+
+
+def _step(parts: list[_Part]) -> list[ChatMessage]:
+    # Of a call that still streams, or broke off, nobody knows the arguments.
+    tools = [part for part in parts if _is_tool(part) and part.state != "input-streaming"]
+    text = _text(parts)
+    if not tools and not text:
+        return []
+    said = ChatMessage(
+        role="assistant",
+        content=text or None,
+        tool_calls=list(map(_call, tools)),
+        thinking=[block for part in parts if (block := _thinking(part))],
+    )
+    return [said, *filter(None, map(_result, tools))]
+
+
+def _call(part: _Part) -> dict[str, Any]:
+    name = part.tool_name or part.type.removeprefix("tool-")
+    input = part.raw_input if part.input is UNSET else part.input
+    # Text is what a model wrote that is not JSON, see `UIMessages`.
+    arguments = "{}" if input is UNSET else as_text(input)
+    function = {"name": name, "arguments": arguments}
+    return {"id": part.tool_call_id, "type": "function", "function": function}
+
+
+def _result(part: _Part) -> ChatMessage | None:
+    """What a tool gave back, if it has answered."""
+    approval = part.approval or {}
+    denied = part.state == "output-denied" or (
+        part.state == "approval-responded" and approval.get("approved") is False
+    )
+    if part.state == "output-available":
+        content = as_text(part.output)
+    elif part.state == "output-error":
+        content = part.error_text
+    elif denied:
+        content = as_text(approval.get("reason") or "Tool call execution denied.")
+    else:
+        return None
+    failed = part.state != "output-available"
+    return ChatMessage(role="tool", content=content, tool_call_id=part.tool_call_id, failed=failed)
+
+
+def _thinking(part: _Part) -> dict[str, Any] | None:
+    """Reasoning as Anthropic wants it back, see `UIMessages`."""
+    signature = (part.provider_metadata or {}).get("anthropic", {}).get("signature")
+    if part.type != "reasoning" or not signature:
+        return None
+    return {"type": "thinking", "thinking": part.text or "", "signature": signature}
+
+
+def _text(parts: list[_Part]) -> str:
+    return "".join(part.text or "" for part in parts if part.type == "text")
+
+
+def _user_content(parts: list[_Part]) -> str | list[dict[str, Any]]:
+    if not any(part.type == "file" for part in parts):
+        return _text(parts)
+    content = []
+    for part in parts:
+        if part.type == "text":
+            content.append({"type": "text", "text": part.text})
+        elif part.type == "file":
+            content.append(file_part(part.url or "", part.media_type, part.filename))
+    return content
+
+
+def file_part(url: str, media_type: str, filename: str | None = None) -> dict[str, Any]:
+    """A file as one of OpenAI's content parts. Those take other files than pictures as `data:`
+    URLs only; compatible servers take any URL in the same place."""
+    if media_type.split("/")[0] == "image":
+        return {"type": "image_url", "image_url": {"url": url}}
+    file = {"file_data": url} if filename is None else {"filename": filename, "file_data": url}
+    return {"type": "file", "file": file}

@@ -1,0 +1,254 @@
+"""AI SDK UI message stream, v1: what `useChat` and `DefaultChatTransport` speak.
+
+    start → (start-step → part* → finish-step)* → finish | error → data: [DONE]
+
+Source: `ui-message-chunks.ts` and `process-ui-message-stream.ts` of npm `ai` 7, and the chunk
+schema of `ai` 5.0.0, which refuses unknown keys.
+
+    chunk               on the wire
+    ----------------    --------------------------------------------------------------------
+    Text, Refusal       text parts: nothing tells the two apart
+    Reasoning           reasoning parts; a signature is Anthropic's provider metadata
+    ToolCall(Delta)     tool-input-start, -delta, -available; arguments that are no JSON become
+                        tool-input-error (strict_v5: tool-output-error), and so does a call that
+                        broke off
+    ToolResult          tool-output-available, -error; of a call that the client does not know,
+                        which would kill the stream, data-tool-result
+    Source, File        source-url, file
+    Data                data-NAME
+    Step                start-step, finish-step; the name is dropped
+    Usage               message-metadata at the end, also of an answer that broke off
+    Finish              finishReason in our words with a hyphen; the native one is dropped, and
+                        by strict_v5 all of it
+    Error, aborted      error; its code and status are dropped. The protocol's own abort is not
+                        used: clients skip it, and the broken answer looks finished
+    Raw                 dropped
+    model, created      dropped
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any, ClassVar, Literal
+
+import msgspec
+from msgspec import Struct
+
+from ...chunks import Data, File, Source, ToolResult, Usage
+from ...errors import LLMStreamError
+from ...events import (
+    Event,
+    ItemAdded,
+    Part,
+    PartDelta,
+    PartEnded,
+    PartStarted,
+    RunAborted,
+    RunFailed,
+    RunFinished,
+    RunStarted,
+    StepEnded,
+    StepStarted,
+)
+from ...request import ChatRequest
+from ..base import Encoder, data, dumps, quote
+from ..openai_chat.stream import DONE
+from .request import as_text, continued, decode_request
+
+__all__ = ["UIMessages"]
+
+
+class UIMessages(Struct, frozen=True, kw_only=True):
+    """The format of `POST /ui`.
+
+    Args:
+        strict_v5: leave out what `ai` 5.0.0 refuses; later ones take both.
+        include_usage: put the usage, when it is known, in the message's metadata.
+        message_id: the message's id; derived from the run's if None. Requests set it, when their
+            last message is the assistant's: then the client goes on with that.
+        known_calls: ids of tool calls that the message holds before the stream; set likewise.
+    """
+
+    strict_v5: bool = False
+    include_usage: bool = True
+    message_id: str | None = None
+    known_calls: frozenset[str] = frozenset()
+
+    headers: ClassVar[tuple[tuple[bytes, bytes], ...]] = (
+        (b"x-vercel-ai-ui-message-stream", b"v1"),
+    )
+    carries_raw: ClassVar[bool] = False
+    route: ClassVar[str] = "/ui"
+    method: ClassVar[Literal["GET", "POST"]] = "POST"
+
+    def encoder(self) -> Encoder:
+        return _Encoder(self).encode
+
+    def error_body(self, error: LLMStreamError) -> bytes:
+        fields = {"code": error.code, "message": error.message}
+        if error.param is not None:
+            fields["param"] = error.param
+        return dumps(fields)
+
+    def decode(self, body: bytes) -> ChatRequest:
+        return decode_request(body)
+
+    def for_request(self, request: ChatRequest) -> UIMessages:
+        message_id, calls = continued(request.body)
+        return msgspec.structs.replace(
+            self, message_id=message_id or self.message_id, known_calls=self.known_calls | calls
+        )
+
+
+_START_STEP = b'data: {"type":"start-step"}\n\n'
+_FINISH_STEP = b'data: {"type":"finish-step"}\n\n'
+# The kinds that are text on the wire, by the word that their chunks begin with.
+_TEXTS = {"text": "text", "refusal": "text", "reasoning": "reasoning"}
+
+
+class _Encoder:
+    def __init__(self, format: UIMessages) -> None:
+        self._format = format
+        self._run_id = ""
+        self._calls = set(format.known_calls)
+        self._delta_of = -1
+        self._delta_prefix = b""
+
+    def encode(self, event: Event) -> bytes:
+        if type(event) is PartDelta:
+            return self._delta(event)
+        match event:
+            case RunStarted(id=id):
+                self._run_id = id
+                return _chunk("start", messageId=self._format.message_id or f"msg-{id}")
+            case StepStarted():
+                return _START_STEP
+            case StepEnded():
+                return _FINISH_STEP
+            case PartStarted(part=part):
+                return self._open(part)
+            case PartEnded():
+                return self._close(event)
+            case ItemAdded():
+                return self._item(event)
+            case RunFinished():
+                return self._finish(event)
+            case RunFailed(message=message, usage=usage):
+                return self._fail(message, usage)
+            case RunAborted(reason=reason, usage=usage):
+                return self._fail(f"The answer was aborted: {reason}.", usage)
+            case _:
+                return b""
+
+    def _delta(self, event: PartDelta) -> bytes:
+        part = event.part
+        if part.index != self._delta_of:
+            self._delta_of = part.index
+            if part.kind == "tool_call":
+                start = _chunk("tool-input-delta", toolCallId=part.id, inputTextDelta="")
+            else:
+                start = _chunk(f"{_TEXTS[part.kind]}-delta", id=part.id, delta="")
+            self._delta_prefix = start.removesuffix(b'""}\n\n')
+        return self._delta_prefix + quote(event.text) + b"}\n\n"
+
+    def _open(self, part: Part) -> bytes:
+        if part.kind != "tool_call":
+            return _chunk(f"{_TEXTS[part.kind]}-start", id=part.id)
+        self._calls.add(part.id)
+        return _chunk("tool-input-start", toolCallId=part.id, toolName=part.name)
+
+    def _close(self, event: PartEnded) -> bytes:
+        part = event.part
+        if part.kind == "tool_call":
+            return self._input(event)
+        if event.signature is None:
+            return _chunk(f"{_TEXTS[part.kind]}-end", id=part.id)
+        sealed = {"anthropic": {"signature": event.signature}}
+        return _chunk("reasoning-end", id=part.id, providerMetadata=sealed)
+
+    def _input(self, event: PartEnded) -> bytes:
+        # A client runs its tool as soon as the input is there: never half of it.
+        if not event.whole:
+            return self._bad_input(event, "The answer broke off.")
+        try:
+            input = _parsed(event.text)
+        except ValueError:
+            return self._bad_input(event, "The model wrote arguments that are not JSON.")
+        call = {"toolCallId": event.part.id, "toolName": event.part.name}
+        return _chunk("tool-input-available", **call, input=input)
+
+    def _bad_input(self, event: PartEnded, error: str) -> bytes:
+        id = event.part.id
+        if self._format.strict_v5:
+            return _chunk("tool-output-error", toolCallId=id, errorText=error)
+        call = {"toolCallId": id, "toolName": event.part.name, "input": event.text}
+        return _chunk("tool-input-error", **call, errorText=error)
+
+    def _item(self, event: ItemAdded) -> bytes:
+        match event.item:
+            case ToolResult():
+                return self._result(event.item)
+            case Source(url=url, title=title):
+                source = {"sourceId": f"source_{self._run_id}_{event.seq}", "url": url}
+                if title is not None:
+                    source["title"] = title
+                return _chunk("source-url", **source)
+            case File(url=url, media_type=media_type):
+                return _chunk("file", url=url, mediaType=media_type)
+            case Data(name=name, value=value):
+                return _chunk(f"data-{name}", data=value)
+            case _:
+                return b""
+
+    def _result(self, result: ToolResult) -> bytes:
+        fields: dict[str, Any] = {"toolCallId": result.id}
+        if result.error:
+            fields["errorText"] = as_text(result.output)
+        else:
+            fields["output"] = result.output
+        if result.id not in self._calls:
+            return _chunk("data-tool-result", data=fields)
+        return _chunk(f"tool-output-{'error' if result.error else 'available'}", **fields)
+
+    def _finish(self, event: RunFinished) -> bytes:
+        reason = {} if self._format.strict_v5 else {"finishReason": event.reason.replace("_", "-")}
+        return self._usage(event.usage) + _chunk("finish", **reason) + DONE
+
+    def _fail(self, message: str, usage: Usage | None) -> bytes:
+        return self._usage(usage) + _chunk("error", errorText=message) + DONE
+
+    def _usage(self, usage: Usage | None) -> bytes:
+        """In the shape of the SDK's own `LanguageModelUsage`."""
+        if usage is None or not self._format.include_usage:
+            return b""
+        counts = {
+            "inputTokens": usage.input_tokens,
+            "inputTokenDetails": {"cacheReadTokens": usage.cached_tokens},
+            "outputTokens": usage.output_tokens,
+            "outputTokenDetails": {"reasoningTokens": usage.reasoning_tokens},
+            "totalTokens": usage.total_tokens,
+        }
+        return _chunk("message-metadata", messageMetadata={"usage": counts})
+
+
+def _chunk(type: str, **fields: Any) -> bytes:
+    return data(dumps({"type": type, **fields}))
+
+
+def _parsed(arguments: str) -> Any:
+    """The arguments as an object; empty text counts as none.
+
+    Raises:
+        ValueError: if they are not JSON.
+    """
+    try:
+        return msgspec.json.decode(arguments or "{}")
+    except (msgspec.DecodeError, UnicodeEncodeError):
+        # Not of half an emoji, which `dumps` mends and msgspec refuses.
+        return json.loads(arguments, parse_constant=_refuse)
+    except RecursionError as error:
+        raise ValueError("nested too deeply") from error
+
+
+def _refuse(constant: str) -> Any:
+    raise ValueError(f"JSON has no {constant}")

@@ -1,0 +1,441 @@
+"""One state machine: chunks in, well-ordered events out.
+
+    chunk           closes first        then
+    ------------    ----------------    ---------------------------------------------
+    Text            parts but text      opens a text part if none is open; grows it
+    Reasoning       parts but its kind  the same; a signature closes it
+    Refusal         parts but its kind  the same
+    ToolCallDelta   text-like parts     opens the call at its index unless it is open; grows it
+    ToolCall        text-like parts     opens, grows and closes a call
+    ToolResult      all parts           adds an item
+    Source, File,   nothing             adds an item: a citation does not cut the text that
+    Data, Raw                           it stands in
+    Step            the step            the next chunk begins a step of this name
+    Native          nothing             passes it on, unless it only repeats itself
+    Usage           nothing             reports the total so far
+    Finish          all parts           the model call is over: more content begins a step
+    Error           the step            ends the run
+
+Tool calls stay open beside each other, since providers may interleave their arguments.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, get_args
+
+from ..chunks import (
+    Chunk,
+    Data,
+    Error,
+    File,
+    Finish,
+    FinishReason,
+    Native,
+    Raw,
+    Reasoning,
+    Refusal,
+    Source,
+    Step,
+    Text,
+    ToolCall,
+    ToolCallDelta,
+    ToolResult,
+    Usage,
+)
+from ..errors import LLMStreamError
+from ..events import (
+    Event,
+    ItemAdded,
+    NativeAdded,
+    Part,
+    PartDelta,
+    PartEnded,
+    PartKind,
+    PartStarted,
+    RunAborted,
+    RunFailed,
+    RunFinished,
+    RunStarted,
+    StepEnded,
+    StepStarted,
+    UsageReported,
+)
+from .calls import Calls
+from .usage import UsageSum
+from .values import as_json, check_strings, plain
+
+__all__ = ["Lifecycle"]
+
+
+class _OpenPart:
+    """A part that still grows. `part` is None while a tool call's name is not known."""
+
+    __slots__ = ("call_id", "kind", "part", "pieces")
+
+    def __init__(self, part: Part | None, call_id: str | None = None) -> None:
+        self.part = part
+        self.kind: PartKind = "tool_call" if part is None else part.kind
+        self.call_id = call_id
+        self.pieces: list[str] = []
+
+
+class Lifecycle:
+    """The events of one run.
+
+    Args:
+        id: names the run; no two runs share one.
+        created: when it began, in Unix seconds.
+        model: who answers, as far as the request says.
+    """
+
+    def __init__(self, *, id: str, created: int, model: str) -> None:
+        self._id = id
+        self._created = created
+        self._model = model
+        self._seq = 0
+        self._parts = 0
+        self._ordinals: dict[PartKind, int] = {}
+        self._step = -1
+        self._step_open = False
+        self._step_name: str | None = None
+        self._call_over = False
+        self._called = False
+        self._text: _OpenPart | None = None
+        self._calls: dict[int, _OpenPart] = {}
+        self._hosted: set[int] = set()
+        self._asked = Calls()
+        self._broken = False
+        self._finish: Finish | None = None
+        self._used = UsageSum()
+        self._native: dict[str, Any] = {}
+        self.ended = False
+
+    @property
+    def last_finish(self) -> Finish | None:
+        """Why the last model call ended; None while one goes on."""
+        return self._finish
+
+    def start(self) -> list[Event]:
+        """The run's first event."""
+        if self._seq:
+            raise RuntimeError("this run has started already")
+        return [RunStarted(self._next(), self._id, self._created, self._model)]
+
+    def feed(self, chunk: Chunk) -> list[Event]:
+        """The events that `chunk` causes, in order; none for an empty delta.
+
+        Raises:
+            ValueError: if a tool call can no longer get the name that it lacks.
+            TypeError: if it is no chunk, a text is no `str`, or a value cannot be JSON.
+            RuntimeError: before `start()` and after the end: the caller's mistake.
+        """
+        self._check_running()
+        row = _TABLE.get(type(chunk)) or _row_of(chunk)
+        return row(self, chunk)
+
+    def finish(self) -> list[Event]:
+        """The producer is done: close what is open, and end.
+
+        Raises:
+            ValueError: as `feed`.
+            RuntimeError: as `feed`.
+        """
+        self._check_running()
+        self._check_names()
+        finish = self._finish
+        events = self._close_step()
+        reason: FinishReason = "tool_calls" if self._asked.unanswered else "stop"
+        native = None
+        if finish is not None:
+            reason, native = finish.reason or reason, finish.native
+        self.ended = True
+        return [*events, RunFinished(self._next(), self._used.total, reason, native)]
+
+    def fail(self, error: LLMStreamError) -> list[Event]:
+        """End with an error that the client sees. Nothing, if the run has ended."""
+        if self.ended:
+            return []
+        events = self._give_up()
+        failed = RunFailed(
+            self._next(), self._used.total, error.message, error.code, error.status, error.param
+        )
+        return [*events, failed]
+
+    def abort(self, reason: str) -> list[Event]:
+        """End because of something outside the run. Nothing, if the run has ended."""
+        if self.ended:
+            return []
+        return [*self._give_up(), RunAborted(self._next(), self._used.total, reason)]
+
+    def _check_running(self) -> None:
+        if self.ended or not self._seq:
+            raise RuntimeError("the run has ended" if self.ended else "the run has not started")
+
+    # Below: one method for each row of the table, then what they share. Each checks first and
+    # changes state afterwards: an event that has got its number must not be lost in an error.
+
+    def _feed_text(self, chunk: Text) -> list[Event]:
+        return self._grow("text", chunk.text)
+
+    def _feed_reasoning(self, chunk: Reasoning) -> list[Event]:
+        if chunk.signature is None:
+            return self._grow("reasoning", chunk.text)
+        check_strings(optional=(chunk.signature,))
+        events = self._grow("reasoning", chunk.text)
+        open_part = self._text
+        if open_part is None or open_part.kind != "reasoning":
+            # No text came: some models show none, but want the signature back.
+            events += self._open_text("reasoning")
+            open_part = self._text
+        assert open_part is not None
+        self._text = None
+        return [*events, self._end(open_part, chunk.signature)]
+
+    def _feed_refusal(self, chunk: Refusal) -> list[Event]:
+        return self._grow("refusal", chunk.text)
+
+    def _grow(self, kind: PartKind, text: str) -> list[Event]:
+        if not text:
+            return []
+        if not isinstance(text, str):
+            raise TypeError(f"the text of a chunk must be a str, not {type(text).__name__}")
+        open_part = self._text
+        events: list[Event] = []
+        if open_part is None or open_part.kind != kind:
+            events = self._open_text(kind)
+            open_part = self._text
+        assert open_part is not None
+        assert open_part.part is not None
+        open_part.pieces.append(text)
+        self._seq = seq = self._seq + 1
+        events.append(PartDelta(seq, open_part.part, text))
+        return events
+
+    def _open_text(self, kind: PartKind) -> list[Event]:
+        self._check_names()
+        events = self._close_parts()
+        events += self._open_step()
+        part = self._new_part(kind)
+        self._text = _OpenPart(part)
+        return [*events, PartStarted(self._next(), part)]
+
+    def _feed_tool_call_delta(self, chunk: ToolCallDelta) -> list[Event]:
+        if self._is_hosted(chunk) or not (chunk.id or chunk.name or chunk.arguments):
+            return []
+        check_strings(chunk.arguments, optional=(chunk.id, chunk.name))
+        call = self._calls.get(chunk.index)
+        is_other = call is not None and chunk.id and call.call_id and chunk.id != call.call_id
+        if is_other:
+            self._check_names(chunk.index)
+        events = self._close_text()
+        if is_other:
+            events += self._close_call(chunk.index)
+            call = None
+        if call is None:
+            events += self._open_step()
+            self._calls[chunk.index] = call = _OpenPart(None, chunk.id)
+        call.call_id = call.call_id or chunk.id
+        if call.part is None:
+            if chunk.arguments:
+                call.pieces.append(chunk.arguments)
+            if chunk.name:
+                events += self._start_call(call, chunk.name)
+        elif chunk.arguments:
+            call.pieces.append(chunk.arguments)
+            events.append(PartDelta(self._next(), call.part, chunk.arguments))
+        return events
+
+    def _is_hosted(self, chunk: ToolCallDelta) -> bool:
+        """Whether it is a piece of a call that is nobody's to answer."""
+        if chunk.hosted:
+            self._hosted.add(chunk.index)
+        elif chunk.id:
+            self._hosted.discard(chunk.index)
+        return chunk.index in self._hosted
+
+    def _feed_tool_call(self, chunk: ToolCall) -> list[Event]:
+        arguments = chunk.arguments
+        if not isinstance(arguments, str):
+            arguments = as_json(plain(arguments))
+        check_strings(chunk.id, chunk.name)
+        events = [*self._close_text(), *self._open_step()]
+        call = _OpenPart(None, chunk.id)
+        call.pieces.append(arguments)
+        events += self._start_call(call, chunk.name)
+        return [*events, self._end(call)]
+
+    def _feed_tool_result(self, chunk: ToolResult) -> list[Event]:
+        check_strings(chunk.id)
+        self._check_names()
+        result = ToolResult(self._asked.answered_by(chunk.id), plain(chunk.output), chunk.error)
+        self._asked.unanswered.discard(result.id)
+        # A result belongs to the step of its call, also after that model call's Finish.
+        events = [*self._close_parts(), *self._begin_step()]
+        return [*events, ItemAdded(self._next(), result)]
+
+    def _feed_data(self, chunk: Data) -> list[Event]:
+        check_strings(chunk.name)
+        return self._feed_item(Data(chunk.name, plain(chunk.value)))
+
+    def _feed_source(self, chunk: Source) -> list[Event]:
+        check_strings(chunk.url, optional=(chunk.title,))
+        return self._feed_item(chunk)
+
+    def _feed_file(self, chunk: File) -> list[Event]:
+        check_strings(chunk.url, chunk.media_type)
+        return self._feed_item(chunk)
+
+    def _feed_item(self, chunk: Source | File | Data | Raw) -> list[Event]:
+        return [*self._begin_step(), ItemAdded(self._next(), chunk)]
+
+    def _feed_native(self, chunk: Native) -> list[Event]:
+        fields = plain(chunk.fields)
+        # What every chunk repeats, as a fingerprint, is passed on once.
+        repeated, constant = self._native, fields.pop("chunk", {})
+        changed = {k: v for k, v in constant.items() if k not in repeated or repeated[k] != v}
+        self._native = repeated | changed
+        if changed:
+            fields["chunk"] = changed
+        return [NativeAdded(self._next(), chunk.family, fields)] if fields else []
+
+    def _feed_step(self, chunk: Step) -> list[Event]:
+        self._check_names()
+        events = self._close_step()
+        self._step_name = chunk.name
+        self._hosted.clear()
+        self._call_over = True
+        self._used.next_call()
+        return events
+
+    def _feed_usage(self, chunk: Usage) -> list[Event]:
+        counts = (chunk.input_tokens, chunk.output_tokens, chunk.cached_tokens)
+        if not all(isinstance(count, int) for count in (*counts, chunk.reasoning_tokens)):
+            raise TypeError(f"tokens are counted in int: {chunk}")
+        total = self._used.report(chunk)
+        return [UsageReported(self._next(), total)]
+
+    def _feed_finish(self, chunk: Finish) -> list[Event]:
+        if chunk.reason is not None and chunk.reason not in get_args(FinishReason):
+            raise ValueError(f"{chunk.reason!r} is no finish reason: use Finish('other', 'it')")
+        check_strings(optional=(chunk.native,))
+        self._check_names()
+        events = self._close_parts()
+        reason = chunk.reason or ("tool_calls" if self._called else "stop")
+        self._finish = Finish(reason, chunk.native)
+        self._hosted.clear()
+        self._call_over = True
+        return events
+
+    def _feed_error(self, chunk: Error) -> list[Event]:
+        return self.fail(LLMStreamError(chunk.message, code=chunk.code, status=chunk.status))
+
+    def _next(self) -> int:
+        self._seq += 1
+        return self._seq
+
+    def _open_step(self) -> list[Event]:
+        """A step to put the model's words in: a new one, and a new model call, after a `Finish`."""
+        events: list[Event] = []
+        if self._call_over:
+            events = self._close_step()
+            self._call_over = self._called = False
+            self._used.next_call()
+            self._finish = None
+        return [*events, *self._begin_step()]
+
+    def _begin_step(self) -> list[Event]:
+        """A step to put anything in."""
+        if self._step_open:
+            return []
+        self._step += 1
+        self._step_open = True
+        started = StepStarted(self._next(), self._step, self._step_name)
+        self._step_name = None
+        return [started]
+
+    def _close_step(self) -> list[Event]:
+        events = self._close_parts()
+        if self._step_open:
+            self._step_open = False
+            events.append(StepEnded(self._next(), self._step))
+        return events
+
+    def _new_part(self, kind: PartKind, id: str | None = None, name: str = "") -> Part:
+        index, ordinal = self._parts, self._ordinals.get(kind, 0)
+        self._parts += 1
+        self._ordinals[kind] = ordinal + 1
+        # Ids of ours are told apart by the run, so that two answers in one history never clash.
+        id = id or f"{'call' if kind == 'tool_call' else kind}_{self._id}_{ordinal}"
+        return Part(index, kind, ordinal, self._step, id, name)
+
+    def _start_call(self, call: _OpenPart, name: str) -> list[Event]:
+        own_id = self._asked.own_id(call.call_id) if call.call_id else None
+        call.part = part = self._new_part("tool_call", own_id, name)
+        self._asked.unanswered.add(part.id)
+        self._called = True
+        events: list[Event] = [PartStarted(self._next(), part)]
+        arguments = "".join(call.pieces)
+        if arguments:
+            events.append(PartDelta(self._next(), part, arguments))
+        return events
+
+    def _close_parts(self) -> list[Event]:
+        events = self._close_text()
+        for index in list(self._calls):
+            events += self._close_call(index)
+        return events
+
+    def _close_text(self) -> list[Event]:
+        if self._text is None:
+            return []
+        ended = self._end(self._text)
+        self._text = None
+        return [ended]
+
+    def _check_names(self, only: int | None = None) -> None:
+        """Refuse to close a tool call that never got a name; `only` one of them, if given."""
+        for index, call in self._calls.items():
+            if call.part is None and only in (None, index):
+                raise ValueError(f"the tool call at index {index} ended before it got a name")
+
+    def _close_call(self, index: int) -> list[Event]:
+        return [self._end(self._calls.pop(index))]
+
+    def _end(self, open_part: _OpenPart, signature: str | None = None) -> PartEnded:
+        assert open_part.part is not None
+        text = "".join(open_part.pieces)
+        return PartEnded(self._next(), open_part.part, text, signature, not self._broken)
+
+    def _give_up(self) -> list[Event]:
+        """Close everything; a call without a name was never shown and is dropped."""
+        self._calls = {i: call for i, call in self._calls.items() if call.part is not None}
+        self._broken = self.ended = True
+        return self._close_step()
+
+
+def _row_of(chunk: object) -> Callable[[Lifecycle, Any], list[Event]]:
+    """The row of a chunk whose class is a user's own."""
+    for cls in type(chunk).__mro__:
+        if cls in _TABLE:
+            return _TABLE[cls]
+    raise TypeError(f"{type(chunk).__qualname__} is no chunk")
+
+
+_TABLE: dict[type[Chunk], Callable[[Lifecycle, Any], list[Event]]] = {
+    Text: Lifecycle._feed_text,
+    Reasoning: Lifecycle._feed_reasoning,
+    Refusal: Lifecycle._feed_refusal,
+    ToolCallDelta: Lifecycle._feed_tool_call_delta,
+    ToolCall: Lifecycle._feed_tool_call,
+    ToolResult: Lifecycle._feed_tool_result,
+    Source: Lifecycle._feed_source,
+    File: Lifecycle._feed_file,
+    Data: Lifecycle._feed_data,
+    Raw: Lifecycle._feed_item,
+    Native: Lifecycle._feed_native,
+    Step: Lifecycle._feed_step,
+    Usage: Lifecycle._feed_usage,
+    Finish: Lifecycle._feed_finish,
+    Error: Lifecycle._feed_error,
+}

@@ -1,0 +1,6 @@
+"""The answer as it builds up: a fold over events, its history, its stored form."""
+
+from .content import MessagePart, MessageToolCall
+from .message import Message
+
+__all__ = ["Message", "MessagePart", "MessageToolCall"]

@@ -1,0 +1,66 @@
+"""What a message holds: its parts with their text, and the items that come whole."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from ..chunks import Data, File, Source, ToolResult
+from ..events import Part, PartKind
+
+__all__ = ["Content", "MessagePart", "MessageToolCall"]
+
+
+class MessageToolCall(msgspec.Struct, frozen=True):
+    """A tool call of a message; `arguments` is its JSON text, as far as it has come."""
+
+    id: str
+    name: str
+    arguments: str
+
+    def parse(self) -> Any:
+        """The arguments as an object. Empty text counts as no arguments.
+
+        Raises:
+            ValueError: if the text is not JSON, as models now and then have it.
+        """
+        try:
+            return msgspec.json.decode(self.arguments or "{}")
+        except (msgspec.DecodeError, RecursionError) as error:
+            raise ValueError(
+                f"the model wrote arguments for {self.name!r} that are not JSON: {error}"
+            ) from error
+
+
+class MessagePart:
+    """One part of a message: what it is, and its text so far.
+
+    Attributes:
+        part: what is known of it from the first.
+        signature: of reasoning, see `chunks.Reasoning`.
+        pieces: of the text, as they came.
+    """
+
+    __slots__ = ("part", "pieces", "signature")
+
+    def __init__(self, part: Part) -> None:
+        self.part = part
+        self.signature: str | None = None
+        self.pieces: list[str] = []
+
+    @property
+    def kind(self) -> PartKind:
+        return self.part.kind
+
+    @property
+    def text(self) -> str:
+        if len(self.pieces) > 1:
+            self.pieces = ["".join(self.pieces)]
+        return self.pieces[0] if self.pieces else ""
+
+    def __repr__(self) -> str:
+        return f"MessagePart({self.kind!r}, {self.text!r})"
+
+
+Content = MessagePart | ToolResult | Source | File | Data

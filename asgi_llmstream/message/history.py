@@ -1,0 +1,119 @@
+"""A message as the providers want to have it back: as turns of a conversation."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from ..chunks import ToolResult
+from ..events import PartKind
+from .content import Content, MessagePart, MessageToolCall
+
+__all__ = ["Turn", "turns_of"]
+
+
+class Turn:
+    """One model call and the results of its tool calls, which providers want to follow it."""
+
+    def __init__(self, step: int) -> None:
+        self.step = step
+        self.parts: list[MessagePart] = []
+        self.results: dict[str, ToolResult] = {}
+
+    def text_of(self, kind: PartKind) -> str:
+        return _sendable("".join(part.text for part in self.parts if part.kind == kind))
+
+    def to_openai(self) -> Iterator[dict[str, Any]]:
+        said: dict[str, Any] = {"role": "assistant", "content": self.text_of("text") or None}
+        if refusal := self.text_of("refusal"):
+            said["refusal"] = refusal
+        calls = [
+            {
+                "id": part.part.id,
+                "type": "function",
+                "function": {"name": part.part.name, "arguments": _sendable(part.text) or "{}"},
+            }
+            for part in self.parts
+            if part.kind == "tool_call"
+        ]
+        if calls:
+            said["tool_calls"] = calls
+        if said["content"] or refusal or calls:
+            yield said
+        for result in self.results.values():
+            yield {"role": "tool", "tool_call_id": result.id, "content": _output(result)}
+
+    def to_anthropic(self) -> Iterator[dict[str, Any]]:
+        if blocks := [block for part in self.parts for block in _blocks(part)]:
+            yield {"role": "assistant", "content": blocks}
+        if self.results:
+            results = map(_result_block, self.results.values())
+            yield {"role": "user", "content": list(results)}
+
+
+def turns_of(content: Sequence[Content]) -> list[Turn]:
+    turns: list[Turn] = []
+    for item in content:
+        if isinstance(item, MessagePart):
+            # What a model says after a result is another call's, also if no boundary tells.
+            if not turns or turns[-1].results or turns[-1].step != item.part.step:
+                turns.append(Turn(item.part.step))
+            turns[-1].parts.append(item)
+        elif isinstance(item, ToolResult):
+            _turn_of(item, turns).results[item.id] = item
+    return turns
+
+
+def _turn_of(result: ToolResult, turns: list[Turn]) -> Turn:
+    """The turn that made the call; the last one if none did."""
+    for turn in reversed(turns):
+        if any(part.kind == "tool_call" and part.part.id == result.id for part in turn.parts):
+            return turn
+    if not turns:
+        turns.append(Turn(0))
+    return turns[-1]
+
+
+def _blocks(part: MessagePart) -> Iterator[dict[str, Any]]:
+    """A part as one of Anthropic's content blocks, if it can be one."""
+    text = _sendable(part.text)
+    match part.kind:
+        case "reasoning":
+            if part.signature:
+                yield {"type": "thinking", "thinking": text, "signature": part.signature}
+        case "tool_call":
+            call = MessageToolCall(part.part.id, part.part.name, text)
+            yield {"type": "tool_use", "id": call.id, "name": call.name, "input": _input(call)}
+        case _:
+            if text.strip():  # the API refuses a text block that is blank
+                yield {"type": "text", "text": text}
+
+
+def _input(call: MessageToolCall) -> dict[str, Any]:
+    try:
+        parsed = call.parse()
+    except ValueError:
+        parsed = None
+    return parsed if isinstance(parsed, dict) else {"invalid_json": call.arguments}
+
+
+def _result_block(result: ToolResult) -> dict[str, Any]:
+    block = {"type": "tool_result", "tool_use_id": result.id, "content": _output(result)}
+    return {**block, "is_error": True} if result.error else block
+
+
+def _output(result: ToolResult) -> str:
+    output = result.output
+    if not isinstance(output, str):
+        output = json.dumps(output, ensure_ascii=False, separators=(",", ":"))
+    return _sendable(output)
+
+
+def _sendable(text: str) -> str:
+    """`text` without the halves of an emoji that a model's output was cut in: UTF-8 has none."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
+    return text

@@ -1,0 +1,254 @@
+"""`Message`: the answer as it builds up; the finished one is what a database stores.
+
+It is a fold over events, so that the stream and its message cannot disagree. `+=` takes chunks
+and runs a lifecycle of its own over them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import msgspec
+
+from ..chunks import Data, File, FinishReason, Raw, Source, ToolResult, Usage
+from ..events import (
+    Event,
+    ItemAdded,
+    Part,
+    PartDelta,
+    PartEnded,
+    PartKind,
+    PartStarted,
+    RunAborted,
+    RunFailed,
+    RunFinished,
+    RunStarted,
+    UsageReported,
+)
+from ..lifecycle import Lifecycle
+from ..sources import chunks_of
+from .content import Content, MessagePart, MessageToolCall
+from .history import turns_of
+
+__all__ = ["Message"]
+
+
+class Message:
+    """An answer, complete or still growing.
+
+    Add chunks with `+=`; `LLMStream` hands a finished one to `on_finish`, `collect` returns it.
+
+    Attributes:
+        content: parts and items in the order in which they began.
+        id: names the run.
+        model: who answered.
+        created: when the run began, in Unix seconds.
+        usage: tokens of all model calls together, if any were reported.
+        finish_reason: why the answer ended; None as long as it has not, and if it broke off.
+        native_finish_reason: the same in the provider's word.
+    """
+
+    def __init__(self, *, id: str = "", model: str = "", created: int = 0) -> None:
+        self.id = id
+        self.model = model
+        self.created = created
+        self.content: list[Content] = []
+        self.usage: Usage | None = None
+        self.finish_reason: FinishReason | None = None
+        self.native_finish_reason: str | None = None
+        self._growing: dict[int, MessagePart] = {}
+        self._lifecycle: Lifecycle | None = None
+
+    def __iadd__(self, chunk: object) -> Message:
+        """Add a chunk: one of ours, a `str`, or a provider's object as `sources` knows it.
+
+        Raises:
+            TypeError: if it is nothing that a producer may yield.
+            RuntimeError: after an `Error`, and if the message came whole: from a stream or from
+                `from_dict`.
+        """
+        if self._lifecycle is None:
+            if self.content:
+                raise RuntimeError("this message came whole: begin a new one, and add to that")
+            self._lifecycle = Lifecycle(id=self.id, created=self.created, model=self.model)
+            self._lifecycle.start()
+        for known in chunks_of(chunk):
+            for event in self._lifecycle.feed(known):
+                self.apply(event)
+        # No event says so before the run's end, which a message of one's own never sees.
+        finish = self._lifecycle.last_finish
+        self.finish_reason = None if finish is None else finish.reason
+        self.native_finish_reason = None if finish is None else finish.native
+        return self
+
+    def apply(self, event: Event) -> None:
+        """Take in one event of the run."""
+        if type(event) is PartDelta:  # the hot path
+            self._growing[event.part.index].pieces.append(event.text)
+            return
+        match event:
+            case PartStarted(part=part):
+                self._growing[part.index] = message_part = MessagePart(part)
+                self.content.append(message_part)
+            case PartEnded(part=part, signature=signature):
+                self._growing.pop(part.index).signature = signature
+            case ItemAdded(item=item):
+                if not isinstance(item, Raw):
+                    self.content.append(item)
+            case UsageReported(usage=usage):
+                self.usage = usage
+            case RunStarted(id=id, model=model, created=created):
+                self.id, self.model, self.created = id, model, created
+            case RunFinished(usage=usage, reason=reason, native=native):
+                self.usage, self.finish_reason, self.native_finish_reason = usage, reason, native
+            case RunFailed(usage=usage) | RunAborted(usage=usage):
+                self.usage = usage
+
+    def _text_of(self, kind: PartKind) -> str:
+        parts = (part for part in self.content if isinstance(part, MessagePart))
+        return "".join(part.text for part in parts if part.kind == kind)
+
+    @property
+    def text(self) -> str:
+        """The answer's text, of all steps."""
+        return self._text_of("text")
+
+    @property
+    def reasoning(self) -> str:
+        """What the model thought."""
+        return self._text_of("reasoning")
+
+    @property
+    def refusal(self) -> str:
+        """Why it would not answer."""
+        return self._text_of("refusal")
+
+    @property
+    def tool_calls(self) -> list[MessageToolCall]:
+        """The calls in the order in which they began."""
+        return [
+            MessageToolCall(part.part.id, part.part.name, part.text)
+            for part in self.content
+            if isinstance(part, MessagePart) and part.kind == "tool_call"
+        ]
+
+    @property
+    def tool_results(self) -> list[ToolResult]:
+        """What the tools gave back."""
+        return [item for item in self.content if isinstance(item, ToolResult)]
+
+    @property
+    def sources(self) -> list[Source]:
+        """What the answer rests on."""
+        return [item for item in self.content if isinstance(item, Source)]
+
+    @property
+    def files(self) -> list[File]:
+        """The files that belong to it."""
+        return [item for item in self.content if isinstance(item, File)]
+
+    @property
+    def data(self) -> list[Data]:
+        """The application's own values."""
+        return [item for item in self.content if isinstance(item, Data)]
+
+    def to_openai(self) -> list[dict[str, Any]]:
+        """The messages that tell it to OpenAI's chat completions as history.
+
+        Each model call is an assistant's message, followed by the tools' messages that answer
+        its calls; a tool's output that is no text becomes JSON. Reasoning, which the API does
+        not take back, is left out, as are sources, files and data.
+
+        The API wants every tool call answered: add the `ToolResult`s to the message first, or
+        append the tools' messages yourself.
+        """
+        return [message for turn in turns_of(self.content) for message in turn.to_openai()]
+
+    def to_anthropic(self) -> list[dict[str, Any]]:
+        """The same for Anthropic's messages: each model call is an assistant's message, and the
+        results of its calls are a user's.
+
+        Reasoning goes back with its signature; without one the API refuses it, and it is left
+        out. Arguments that are no JSON object, as models now and then write them, become
+        `{"invalid_json": "..."}`.
+        """
+        return [message for turn in turns_of(self.content) for message in turn.to_anthropic()]
+
+    def to_dict(self) -> dict[str, Any]:
+        """All of it in JSON's types, for a database: its fields by name, and in "content" a dict
+        for each part and item, told apart by "type"."""
+        content = [
+            _stored(part) if isinstance(part, MessagePart) else part for part in self.content
+        ]
+        stored = _Stored(
+            id=self.id,
+            model=self.model,
+            created=self.created,
+            content=content,
+            usage=self.usage,
+            finish_reason=self.finish_reason,
+            native_finish_reason=self.native_finish_reason,
+        )
+        fields: dict[str, Any] = msgspec.to_builtins(stored)
+        return fields
+
+    @classmethod
+    def from_dict(cls, fields: Mapping[str, Any]) -> Message:
+        """The message that `to_dict` made these fields of.
+
+        Raises:
+            ValueError: if they are something else.
+        """
+        stored = msgspec.convert(fields, _Stored)
+        message = cls(id=stored.id, model=stored.model, created=stored.created)
+        message.usage = stored.usage
+        message.finish_reason = stored.finish_reason
+        message.native_finish_reason = stored.native_finish_reason
+        message.content = list(_restored(stored.content))
+        return message
+
+    def __repr__(self) -> str:
+        return f"Message({self.content!r}, finish_reason={self.finish_reason!r})"
+
+
+class _StoredPart(msgspec.Struct, frozen=True, tag_field="type", tag="part", omit_defaults=True):
+    """A part without the numbers that its place among the others gives it."""
+
+    kind: PartKind
+    text: str
+    id: str
+    step: int
+    name: str = ""
+    signature: str | None = None
+
+
+class _Stored(msgspec.Struct, frozen=True, kw_only=True):
+    id: str
+    model: str
+    created: int
+    content: list[_StoredPart | ToolResult | Source | File | Data]
+    usage: Usage | None = None
+    finish_reason: FinishReason | None = None
+    native_finish_reason: str | None = None
+
+
+def _stored(of: MessagePart) -> _StoredPart:
+    part = of.part
+    return _StoredPart(part.kind, of.text, part.id, part.step, part.name, of.signature)
+
+
+def _restored(content: list[_StoredPart | ToolResult | Source | File | Data]) -> Iterator[Content]:
+    kinds: list[PartKind] = []
+    for item in content:
+        if not isinstance(item, _StoredPart):
+            yield item
+            continue
+        ordinal = kinds.count(item.kind)
+        part = MessagePart(
+            Part(len(kinds), item.kind, ordinal, item.step, item.id, item.name),
+        )
+        part.signature = item.signature
+        part.pieces = [item.text] if item.text else []
+        kinds.append(item.kind)
+        yield part

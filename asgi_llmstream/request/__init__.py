@@ -1,0 +1,6 @@
+"""What a client asks, whatever protocol it speaks."""
+
+from .chat import ChatRequest
+from .conversation import ChatMessage
+
+__all__ = ["ChatMessage", "ChatRequest"]

@@ -1,0 +1,137 @@
+"""Anthropic's messages, written: turns, content blocks, tools. The one place that does.
+
+Source: the Anthropic API reference, messages.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
+
+import msgspec
+
+from .conversation import Block, ChatMessage
+
+__all__ = ["tool", "tool_choice", "tool_use", "turns"]
+
+
+def turns(messages: Iterable[ChatMessage]) -> list[dict[str, Any]]:
+    """Anthropic's messages: all results of an assistant's calls stand in one message, and the
+    user's words behind them."""
+    written: list[dict[str, Any]] = []
+    for message in messages:
+        role = "assistant" if message.role == "assistant" else "user"
+        if not (blocks := list(_blocks_of(message))):
+            continue  # the API refuses messages without content
+        if written and written[-1]["role"] == role:
+            written[-1]["content"] += blocks
+        else:
+            written.append({"role": role, "content": blocks})
+    for turn in written:
+        match turn["content"]:
+            case [{"type": "text", "text": text, **rest}] if not rest:
+                turn["content"] = text
+    return written
+
+
+def _blocks_of(message: ChatMessage) -> Iterator[Block]:
+    # Without its signature the API refuses reasoning.
+    yield from (block for block in message.thinking if block.get("signature") or "data" in block)
+    content = list(_content(message.content))
+    if message.role == "tool":
+        result = {"type": "tool_result", "tool_use_id": message.tool_call_id, "content": content}
+        yield result | ({"is_error": True} if message.failed else {})
+        return
+    yield from content
+    for call in message.tool_calls:
+        yield _called(call)
+
+
+def _content(content: str | list[Block] | None) -> Iterator[Block]:
+    parts = [{"type": "text", "text": content}] if isinstance(content, str) else content or []
+    for part in parts:
+        convert = _PARTS.get(str(part.get("type")))
+        block = part if convert is None else convert(part)
+        if block.get("type") != "text" or block["text"].strip():  # blank ones are refused
+            yield block
+
+
+def _text(part: Block) -> Block:
+    return {"type": "text", "text": str(part.get("text") or part.get("refusal") or "")}
+
+
+def _image(part: Block) -> Block:
+    image = part.get("image_url")
+    url = str(image.get("url", "") if isinstance(image, dict) else image or "")
+    return {"type": "image", "source": _source(url)}
+
+
+def _document(part: Block) -> Block:
+    file = part.get("file")
+    file = file if isinstance(file, dict) else {}
+    if data := file.get("file_data"):
+        document: Block = {"type": "document", "source": _source(str(data))}
+    else:
+        source = {"type": "file", "file_id": str(file.get("file_id", ""))}
+        document = {"type": "document", "source": source}
+    return document | ({"title": file["filename"]} if file.get("filename") else {})
+
+
+def _source(url: str) -> Block:
+    """What a `data:` URL (RFC 2397) holds, or where another one leads."""
+    head, _, data = url.partition(",")
+    if head.startswith("data:") and head.endswith(";base64"):
+        media_type = head.removeprefix("data:").split(";")[0]
+        return {"type": "base64", "media_type": media_type, "data": data}
+    return {"type": "url", "url": url}
+
+
+# Parts of other types are as the client sent them: Anthropic's own, or nothing we know.
+_PARTS: dict[str, Callable[[Block], Block]] = {
+    "text": _text,
+    "refusal": _text,
+    "image_url": _image,
+    "file": _document,
+}
+
+
+def tool_use(id: str, name: str, arguments: str) -> Block:
+    """A call as a block. Arguments that are no JSON object, as models now and then write them,
+    become `{"invalid_json": text}`."""
+    try:
+        given = msgspec.json.decode(arguments or "{}")
+    except (msgspec.DecodeError, UnicodeEncodeError, RecursionError):
+        given = None
+    if not isinstance(given, dict):
+        given = {"invalid_json": arguments}
+    return {"type": "tool_use", "id": id, "name": name, "input": given}
+
+
+def _called(call: dict[str, Any]) -> Block:
+    function = call.get("function")
+    function = function if isinstance(function, dict) else {}
+    id, name = str(call.get("id") or ""), str(function.get("name") or "")
+    return tool_use(id, name, str(function.get("arguments") or ""))
+
+
+def tool(offered: dict[str, Any]) -> dict[str, Any]:
+    function = offered.get("function")
+    if not isinstance(function, dict):
+        return offered
+    schema = function.get("parameters") or {"type": "object", "properties": {}}
+    out = {"name": function.get("name", ""), "input_schema": schema}
+    if description := function.get("description"):
+        out["description"] = description
+    return out
+
+
+def tool_choice(choice: str | dict[str, Any] | None) -> dict[str, Any] | None:
+    match choice:
+        case "auto" | "none":
+            return {"type": choice}
+        case "required":
+            return {"type": "any"}
+        case {"function": {"name": str(name)}}:
+            return {"type": "tool", "name": name}
+        case _:
+            return None

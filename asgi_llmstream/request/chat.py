@@ -1,0 +1,96 @@
+"""`ChatRequest`: one record for every protocol's request.
+
+Its messages have OpenAI chat's shape, whatever the client spoke; `to_openai` and `to_anthropic`
+write them for a call upstream.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from msgspec import Struct, field
+
+from . import anthropic
+from .conversation import ChatMessage
+
+__all__ = ["ChatRequest"]
+
+
+class ChatRequest(Struct, frozen=True, kw_only=True):
+    """What a client asked, whatever protocol it spoke.
+
+    Attributes:
+        messages: the conversation so far.
+        model: the model's name, as the client gave it or `ChatApp` fills it in.
+        stream: whether the client wants a stream.
+        include_usage: whether it wants the tokens counted at the stream's end.
+        tools: what the model may call, as OpenAI chat writes it. A tool that only the client's
+            own protocol knows (a provider's web search, say) is as the client sent it.
+        tool_choice: how it may choose among them, in the same words.
+        settings: what the client set of these, in OpenAI chat's words: `max_tokens`,
+            `temperature`, `top_p`, `stop`, `seed`, `frequency_penalty`, `presence_penalty`,
+            `parallel_tool_calls`. Fit for `create(..., **request.settings)`.
+        thread_id: names the conversation, where the client says so.
+        run_id: names this request, where the client says so.
+        chat_id: names the AI SDK's chat.
+        body: the whole request as it was sent, unknown fields included.
+        scope: the ASGI scope: headers, path, the framework's state and user.
+    """
+
+    messages: list[ChatMessage]
+    model: str = ""
+    stream: bool = False
+    include_usage: bool = False
+    tools: list[dict[str, Any]] = field(default_factory=list)
+    tool_choice: str | dict[str, Any] | None = None
+    settings: dict[str, Any] = field(default_factory=dict)
+    thread_id: str | None = None
+    run_id: str | None = None
+    chat_id: str | None = None
+    body: dict[str, Any] = field(default_factory=dict)
+    scope: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def prompt(self) -> str:
+        """The text of the user's last message; empty if there is none."""
+        for message in reversed(self.messages):
+            if message.role == "user":
+                return message.text
+        return ""
+
+    def to_openai(self) -> list[dict[str, Any]]:
+        """The messages as the `messages` of an OpenAI chat completion call."""
+        return [_to_openai(message) for message in self.messages]
+
+    def to_anthropic(self) -> dict[str, Any]:
+        """`messages`, and where there are any `system`, `tools` and `tool_choice`, of a call of
+        Anthropic's messages: `create(..., max_tokens=1024, **request.to_anthropic())`.
+
+        All system and developer messages become the one `system`, wherever they stood.
+        """
+        spoken = [m for m in self.messages if m.role not in _SYSTEM_ROLES]
+        system = [m.text for m in self.messages if m.role in _SYSTEM_ROLES and m.text]
+        call: dict[str, Any] = {"messages": anthropic.turns(spoken)}
+        if system:
+            call["system"] = "\n\n".join(system)
+        if self.tools:
+            call["tools"] = [anthropic.tool(tool) for tool in self.tools]
+            if choice := anthropic.tool_choice(self.tool_choice):
+                call["tool_choice"] = choice
+        return call
+
+
+_SYSTEM_ROLES = ("system", "developer")
+
+
+def _to_openai(message: ChatMessage) -> dict[str, Any]:
+    # An assistant that only calls tools has `content: null`; everything else unset stays away.
+    out: dict[str, Any] = {"role": message.role, "content": message.content}
+    if message.name is not None:
+        out["name"] = message.name
+    if message.tool_calls:
+        out["tool_calls"] = message.tool_calls
+    if message.tool_call_id is not None:
+        out["tool_call_id"] = message.tool_call_id
+    return out | message.extra

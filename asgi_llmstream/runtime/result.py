@@ -1,0 +1,69 @@
+"""`StreamResult`: what `on_finish` is told, once, about every stream that began."""
+
+from __future__ import annotations
+
+import inspect
+import logging
+from collections.abc import Callable, Mapping
+from typing import Any, Literal
+
+from msgspec import Struct, field
+
+from ..message import Message
+from ..request import ChatRequest
+
+__all__ = ["OnFinish", "Outcome", "StreamResult", "tell"]
+
+logger = logging.getLogger("asgi_llmstream")
+
+Outcome = Literal["finished", "error", "disconnected", "stalled", "cancelled", "shutdown"]
+
+
+class StreamResult(Struct, frozen=True, kw_only=True):
+    """How a stream ended.
+
+    Attributes:
+        outcome: "finished": the producer came to its end. "error": it raised, timed out, or
+            yielded an `Error`. "disconnected": the client left and the producer was cancelled.
+            "stalled": the client stopped reading for `send_timeout`, and it was cancelled.
+            "cancelled": the server ended the request. "shutdown": the process is told to end,
+            and `shutdown_grace` was over.
+        message: the answer so far; whole if the outcome is "finished". Empty for streams that
+            others write (`LLMStreamMiddleware`).
+        error: what was raised, for the log and for decisions, never for the client.
+        disconnected: whether the client had left before it had the end; with
+            `on_disconnect="complete"` also where the outcome is "finished".
+        time_to_first_chunk: seconds from the producer's start to its first event; None if none
+            came.
+        duration: seconds from the producer's start to its end.
+        events: how many events the stream had; of streams that others write, how many pieces.
+        scope: the ASGI scope of the request: its path, headers, state and user. Empty where
+            there is none, as for `encode_stream`.
+        request: what the client asked, where `ChatApp` answered it.
+    """
+
+    outcome: Outcome
+    message: Message
+    error: BaseException | None = None
+    disconnected: bool = False
+    time_to_first_chunk: float | None = None
+    duration: float = 0.0
+    events: int = 0
+    scope: Mapping[str, Any] = field(default_factory=dict)
+    request: ChatRequest | None = None
+
+
+OnFinish = Callable[[StreamResult], Any]
+"""Called once with the result; may be a plain function or an async one."""
+
+
+async def tell(on_finish: OnFinish | None, result: StreamResult) -> None:
+    """Call it. An error in it is logged and changes nothing."""
+    if on_finish is None:
+        return
+    try:
+        returned = on_finish(result)
+        if inspect.isawaitable(returned):
+            await returned
+    except Exception:
+        logger.exception("on_finish raised")
