@@ -7,6 +7,7 @@ text-like parts never overlap, tool calls may.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, Literal
 
 from msgspec import Struct
@@ -30,6 +31,7 @@ __all__ = [
     "StepStarted",
     "Terminal",
     "UsageReported",
+    "merge",
     "size_of",
 ]
 
@@ -89,11 +91,15 @@ class PartStarted(Event, frozen=True, tag="part-started"):
     part: Part
 
 
-class PartDelta(Event, frozen=True, tag="part-delta"):
-    """A part grows by `text`, which is never empty."""
+class PartDelta(Event, frozen=True, tag="part-delta", omit_defaults=True):
+    """A part grows by `text`, which is never empty.
+
+    `merged` tells how many deltas it stands for, see `merge`; `seq` is that of the last of them.
+    """
 
     part: Part
     text: str
+    merged: int = 1
 
 
 class PartEnded(Event, frozen=True, tag="part-ended", omit_defaults=True):
@@ -176,3 +182,34 @@ def size_of(event: Event) -> int:
             return _EVENT_SIZE + len(text)
         case _:
             return _EVENT_SIZE
+
+
+def merge(events: Sequence[Event]) -> Sequence[Event]:
+    """The same events, with neighbouring deltas of one part joined into one.
+
+    Anything else between two deltas keeps them apart; and the first one behind a `NativeAdded`
+    stays as it is, because that belongs to it alone.
+    """
+    if len(events) < 2:  # mostly it is one token
+        return events
+    runs: list[list[Any]] = []
+    growing: int | None = None  # the part that the last run may go on with
+    has_native = False
+    for event in events:
+        if type(event) is not PartDelta:
+            growing = None
+            has_native = has_native or type(event) is NativeAdded
+        elif event.part.index == growing:
+            runs[-1].append(event)
+            continue
+        else:
+            growing = None if has_native else event.part.index
+            has_native = False
+        runs.append([event])
+    return [run[0] if len(run) == 1 else _joined(run) for run in runs]
+
+
+def _joined(deltas: list[PartDelta]) -> PartDelta:
+    last = deltas[-1]
+    text = "".join([delta.text for delta in deltas])
+    return PartDelta(last.seq, last.part, text, sum([delta.merged for delta in deltas]))

@@ -25,6 +25,7 @@ from asgi_llmstream.chunks import (
     Raw,
     Reasoning,
     Refusal,
+    Source,
     Text,
     ToolCall,
     ToolCallDelta,
@@ -40,6 +41,7 @@ from asgi_llmstream.events import (
     RunAborted,
     RunFailed,
     Terminal,
+    merge,
 )
 from asgi_llmstream.formats import (
     AGUI,
@@ -396,6 +398,17 @@ def test_the_same_chunks_ids_and_time_give_the_same_bytes_in_every_format(
 ) -> None:
     for format in map(as_asked, DEFAULT_FORMATS):
         assert wire(format, run(chunks, ending)) == wire(format, run(chunks, ending))
+
+
+@settings(deadline=None)
+@given(CHUNKS, ENDINGS)
+@example([Text("a"), Text("b"), Source("u"), Text("c"), Text("d")], "finish")
+def test_a_client_that_gets_its_deltas_merged_hears_the_same(
+    chunks: list[Chunk], ending: str | Error
+) -> None:
+    events = run(chunks, ending)
+    for format in map(as_asked, DEFAULT_FORMATS):
+        assert_same(format, hear(format, wire(format, merge(events))), said(events))
 
 
 def test_every_default_format_has_a_reader_here() -> None:

@@ -18,6 +18,7 @@ from asgi_llmstream.chunks import (
     Error,
     File,
     Finish,
+    Native,
     Raw,
     Reasoning,
     Refusal,
@@ -33,6 +34,7 @@ from asgi_llmstream.errors import LLMStreamError, RateLimited, public_error
 from asgi_llmstream.events import (
     Event,
     ItemAdded,
+    NativeAdded,
     Part,
     PartDelta,
     PartEnded,
@@ -45,6 +47,8 @@ from asgi_llmstream.events import (
     StepStarted,
     Terminal,
     UsageReported,
+    merge,
+    size_of,
 )
 from asgi_llmstream.lifecycle import Lifecycle
 from asgi_llmstream.message import Message, MessagePart
@@ -153,7 +157,7 @@ def check_order(events: list[Event]) -> None:
             case ItemAdded():
                 assert step_open
             case _:
-                assert isinstance(event, UsageReported)
+                assert isinstance(event, UsageReported | NativeAdded)
     assert not step_open
     assert not pieces
 
@@ -1099,3 +1103,67 @@ def test_a_part_that_is_open_when_the_run_breaks_off_is_not_whole(end: str) -> N
     events = [*lifecycle.feed(Text("a")), *lifecycle.feed(ToolCallDelta(0, "c", "f"))]
     events += lifecycle.fail(LLMStreamError()) if end == "fail" else lifecycle.abort("gone")
     assert [e.whole for e in events if isinstance(e, PartEnded)] == [True, False]
+
+
+# What waits together
+
+
+def test_neighbouring_deltas_of_a_part_become_one_with_the_number_of_the_last() -> None:
+    events = run(Text("a"), Text("b"), Text("c"))
+    (delta,) = [event for event in merge(events) if isinstance(event, PartDelta)]
+    assert (delta.text, delta.merged) == ("abc", 3)
+    assert delta.seq == [event.seq for event in events if isinstance(event, PartDelta)][-1]
+
+
+def test_deltas_that_were_merged_before_are_counted_when_they_are_merged_again() -> None:
+    one, two, three, four = run(*map(Text, "abcd"))[3:7]
+    (delta,) = merge([*merge([one, two]), three, four])
+    assert isinstance(delta, PartDelta)
+    assert (delta.text, delta.merged, delta.seq) == ("abcd", 4, four.seq)
+
+
+@pytest.mark.parametrize(
+    "between",
+    [Usage(1, 2), Source("u"), Data("d"), Native("openai", {"choice": {"logprobs": {}}})],
+    ids=lambda chunk: type(chunk).__name__,
+)
+def test_whatever_stands_between_two_deltas_keeps_them_apart(between: Chunk) -> None:
+    events = run(Text("a"), between, Text("b"))
+    assert list(merge(events)) == events
+
+
+def test_a_delta_with_native_fields_of_its_own_takes_no_others_in() -> None:
+    native = Native("openai", {"choice": {"logprobs": {}}})
+    merged = merge(run(Text("a"), Text("b"), native, Text("c"), Text("d"), Text("e")))
+    assert [e.text for e in merged if isinstance(e, PartDelta)] == ["ab", "c", "de"]
+    assert sum(isinstance(event, NativeAdded) for event in merged) == 1
+
+
+def test_deltas_of_two_calls_that_take_turns_stay_apart() -> None:
+    turns = [ToolCallDelta(i, str(i), "f", text) for text in "ab" for i in (0, 1)]
+    events = run(*turns)
+    assert list(merge(events)) == events
+
+
+def test_events_that_have_no_neighbours_are_the_same_objects_after_merging() -> None:
+    events = run(Text("a"), Reasoning("b"))
+    assert all(was is now for was, now in zip(events, merge(events), strict=True))
+    assert merge(events[2:3])[0] is events[2]
+    assert not merge([])
+
+
+@settings(deadline=None)
+@given(st.lists(st.builds(Text, st.text(min_size=1, max_size=3))))
+def test_merging_changes_neither_the_message_nor_how_large_it_is(texts: list[Chunk]) -> None:
+    events = run(*texts)
+    merged = merge(events)
+    assert fold(merged) == fold(events)
+    assert sum(map(size_of, merged)) == sum(map(size_of, events))
+    assert sum(getattr(event, "merged", 1) for event in merged) == len(events)
+
+
+def fold(events: Iterable[Event]) -> dict[str, Any]:
+    message = Message()
+    for event in events:
+        message.apply(event)
+    return message.to_dict()

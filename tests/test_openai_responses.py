@@ -35,7 +35,7 @@ from asgi_llmstream.chunks import (
     Usage,
 )
 from asgi_llmstream.errors import BadRequest, RateLimited
-from asgi_llmstream.events import RunStarted
+from asgi_llmstream.events import RunStarted, merge
 from asgi_llmstream.formats.openai_responses.stream import OpenAIResponses
 from asgi_llmstream.message import Message
 from asgi_llmstream.request import ChatMessage, ChatRequest
@@ -379,6 +379,21 @@ def test_whatever_order_a_producer_yields_the_stream_is_valid(
     answer = responses_grammar.check(stream)
     assert (answer["status"] == "failed") == bool(end or abort)
     assert stream == wire(OpenAIResponses(), *chunks, *end, abort=abort)
+
+
+@settings(deadline=None)
+@given(ANY_CHUNKS)
+def test_a_sequence_number_means_the_same_however_deltas_were_merged(chunks: list[Chunk]) -> None:
+    def numbered(events: Any) -> dict[int, dict[str, Any]]:
+        stream = b"".join(map(OpenAIResponses().encoder(), events))
+        return {event["sequence_number"]: event for event in responses_grammar.events(stream)}
+
+    events = events_of(*chunks, *(Text(letter) for letter in "abc"))
+    apart, merged = numbered(events), numbered(merge(events))
+    assert len(merged) < len(apart)
+    for number, event in merged.items():
+        alike = {**apart[number], "delta": None} == {**event, "delta": None}
+        assert alike if "delta" in event else event == apart[number]
 
 
 def without_positions(answer: dict[str, Any]) -> dict[str, Any]:

@@ -152,13 +152,14 @@ class _Encoder:
 
     def encode(self, event: Event) -> bytes:
         if type(event) is PartDelta:  # the hot path
-            sequence = self._sequence
-            self._sequence = sequence + 1
+            # Numbered as the last of those that were merged, so that a cursor means the same in
+            # every client's stream.
+            self._sequence += event.merged
             self._text_length += len(event.text)
             return b'%b%b,"sequence_number":%d}\n\n' % (
                 self._prefixes[event.part.index],
                 quote(event.text),
-                sequence,
+                self._sequence - 1,
             )
         return b"".join(map(self._encode, self._citations.feed(event)))
 
