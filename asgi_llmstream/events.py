@@ -149,12 +149,17 @@ class RunFinished(Terminal, frozen=True, tag="run-finished"):
 
 
 class RunFailed(Terminal, frozen=True, tag="run-failed"):
-    """The answer broke off; the message is safe to show."""
+    """The answer broke off; the message is safe to show.
+
+    Attributes:
+        retry_after: when a retry makes sense, see `LLMStreamError`.
+    """
 
     message: str
     code: str
     status: int
     param: str | None = None
+    retry_after: str | None = None
 
 
 class RunAborted(Terminal, frozen=True, tag="run-aborted"):

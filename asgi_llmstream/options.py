@@ -21,6 +21,7 @@ _SECONDS = (
     "total_timeout",
     "send_timeout",
     "close_timeout",
+    "finish_timeout",
     "shutdown_grace",
 )
 _COUNTS = (
@@ -50,6 +51,7 @@ class StreamOptions(Struct, frozen=True, kw_only=True):
         send_timeout: how long the server may refuse to take bytes because the reader stalls.
         close_timeout: how long a cancelled producer may take to clean up before it is cancelled
             again; and then before it is abandoned. Must not be None.
+        finish_timeout: how long an `on_finish` may take before it is cancelled, and logged.
         shutdown_grace: how long streams may go on when the server shuts down.
         max_body_size: the largest request body that `ChatApp` reads.
         max_body_depth: how deep its lists and objects may be nested.
@@ -79,6 +81,7 @@ class StreamOptions(Struct, frozen=True, kw_only=True):
     total_timeout: float | None = None
     send_timeout: float | None = 30
     close_timeout: float = 5
+    finish_timeout: float | None = 30
     shutdown_grace: float | None = 5
     max_body_size: int | None = 16 * 1024 * 1024
     max_body_depth: int | None = 100
@@ -95,7 +98,8 @@ class StreamOptions(Struct, frozen=True, kw_only=True):
     @property
     def longest_end(self) -> float:
         """How many seconds a stream may take to end once it is told to, one to spare."""
-        grace = math.inf if self.shutdown_grace is None else self.shutdown_grace
+        limits = (self.shutdown_grace, self.finish_timeout)
+        grace = sum(math.inf if limit is None else limit for limit in limits)
         return grace + 2 * self.close_timeout + 1
 
     def __post_init__(self) -> None:

@@ -8,15 +8,15 @@ from functools import partial
 
 from msgspec.structs import replace
 
-from ..errors import LLMStreamError, MethodNotAllowed, NotFound, ShuttingDown
-from ..foreign.relay import options_for
+from ..errors import LLMStreamError, MethodNotAllowed, NotFound
 from ..formats import DEFAULT_FORMATS, OpenAIChat
 from ..formats.base import RequestFormat, dumps
 from ..options import DEFAULT_OPTIONS, StreamOptions
 from ..producers import Stream
 from ..request import ChatRequest
-from ..runtime import OnFinish, watching
+from ..runtime import OnFinish, process_signals
 from ..sse import last_event_id
+from .admission import Door
 from .http import (
     Receive,
     Scope,
@@ -29,7 +29,6 @@ from .http import (
     send_json,
     without_body,
 )
-from .slots import Slots
 from .stream import LLMStream
 
 __all__ = ["Answer", "ChatApp"]
@@ -76,12 +75,9 @@ class ChatApp:
             raise ValueError("two formats have the same route: give each one of its own")
         self._answer = answer
         self._models = list(models)
-        self._options = options
-        self._on_finish = on_finish
         self._created = int(options.clock.time())
-        self._slots = Slots(options.max_streams)
+        self._door = Door(options, on_finish, options.max_streams)
         self._lifespans = 0
-        self._stopped = False
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one connection, as ASGI wants it."""
@@ -105,7 +101,7 @@ class ChatApp:
         if scope["method"] == "HEAD":
             send = without_body(send)
         format = self._by_route.get(path, _PLAIN)
-        with watching():
+        with process_signals.watching():
             try:
                 await self._handler(path, scope["method"])(scope, receive, send)
             except LLMStreamError as error:
@@ -125,17 +121,16 @@ class ChatApp:
             app: the application that it belongs to, which frameworks pass; not used.
         """
         self._lifespans += 1
-        self._stopped = False
+        self._door.closed = False
         try:
             yield
         finally:
             # Several servers may run the same object, each in a thread of its own.
             self._lifespans -= 1
-            self._stopped = self._lifespans == 0
+            self._door.closed = self._lifespans == 0
 
     def _handler(self, path: str, method: str) -> _Handler:
-        if self._stopped:
-            raise ShuttingDown(retry_after=1)
+        self._door.check()
         allowed, handler = self._route(path)
         if method != allowed and (method, allowed) != ("HEAD", "GET"):
             raise MethodNotAllowed((allowed, "HEAD") if allowed == "GET" else (allowed,))
@@ -161,7 +156,7 @@ class ChatApp:
                 return
         else:
             check_media_type(scope)
-            options = options_for(scope, self._options)
+            options = self._door.options_for(scope)
             body = await read_body(scope, receive, options.max_body_size)
             if body is None:
                 return  # the client left while it was still asking
@@ -178,17 +173,13 @@ class ChatApp:
         send: Send,
     ) -> None:
         request = replace(request, model=request.model or self._models[0], scope=scope)
-        on_finish = self._on_finish and _with_request(self._on_finish, request)
         stream = LLMStream(
             lambda: self._answer(request),
             format=format,
-            options=self._options,
-            on_finish=on_finish,
             model=request.model,
             whole=not request.stream,
         )
-        with self._slots.one():
-            await stream(scope, receive, send)
+        await stream.answer(self._door, scope, receive, send, request)
 
     async def _list_models(self, scope: Scope, receive: Receive, send: Send) -> None:
         models = [self._model(name) for name in self._models]
@@ -201,10 +192,6 @@ class ChatApp:
 
     def _model(self, name: str) -> dict[str, object]:
         return {"id": name, "object": "model", "created": self._created, "owned_by": "llmstream"}
-
-
-def _with_request(on_finish: OnFinish, request: ChatRequest) -> OnFinish:
-    return lambda result: on_finish(replace(result, request=request))
 
 
 # What has no format of its own speaks the one that most clients of such paths do.

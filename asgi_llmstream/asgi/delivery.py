@@ -1,4 +1,4 @@
-"""Delivery: follows the tail, encodes, and is the only owner of `send`.
+"""Delivery: one response from its headers to its end, and the only owner of `send`.
 
 It runs in the server's own task. A disconnect, `send_timeout` and the server's own cancellation
 are all that interrupt a `send`, and nothing is sent after that.
@@ -8,65 +8,39 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Awaitable, MutableMapping
-from typing import Any, Literal, Protocol
+from collections.abc import MutableMapping
+from enum import IntEnum
+from typing import Any, Literal
 
 import anyio
 import anyio.lowlevel
 
 from ..backend import spawn
-from ..errors import LimitExceeded, LLMStreamError, ShuttingDown
-from ..events import Terminal
+from ..errors import LLMStreamError, ShuttingDown
+from ..events import RunFailed, RunFinished, RunStarted, Terminal
 from ..formats.base import Format, WholeFormat
+from ..message import Message
 from ..options import StreamOptions
-from ..runtime import Generation, Outcome, Stopped, Tail, Ticker
-from ..sse import HEARTBEAT
+from ..runtime import Feed, Framing, Run, Ticker
 from .http import RawHeaders, Receive, Send, json_headers
 
-__all__ = [
-    "Delivery",
-    "Run",
-    "StreamDelivery",
-    "WholeDelivery",
-    "conclude",
-]
+__all__ = ["Delivery", "StreamDelivery", "WholeDelivery", "conclude"]
 
 logger = logging.getLogger("asgi_llmstream")
 
-
-# How long the last words to a client may take when the server cancels the request.
+# Seconds that the last words to a client may take when the server cancels the request.
 _LAST_WORDS = 1.0
+# Bytes of the largest `send`: progress of a slow but steady reader is to be seen.
+_PIECE = 64 * 1024
 
 
-class Run(Protocol):
-    """What a delivery delivers: a `Generation`, or an application that streams by itself.
+class _Phase(IntEnum):
+    """Where a response is. It only ever moves on."""
 
-    Attributes:
-        tail: its events.
-        outcome: how it ended; None while it goes on.
-        error: what the client may read of its failure.
-        began_to_answer: whether the headers need wait no longer.
-        disconnected: set by the delivery, when the client has left.
-    """
-
-    tail: Tail
-    error: LLMStreamError | None
-    disconnected: bool
-
-    @property
-    def outcome(self) -> Outcome | None: ...
-
-    @property
-    def began_to_answer(self) -> bool: ...
-
-    def stop(self, outcome: Stopped, cause: BaseException | None = None) -> None:
-        """End it from outside; returns at once."""
-
-    def fail(self, error: LLMStreamError) -> None:
-        """The same, with an error that the client is told, if there is a way to."""
-
-    async def wait(self) -> None:
-        """Wait until it is over, and everybody was told."""
+    WAITING = 0  # for the first chunk: any status is still possible
+    COMMITTED = 1  # the headers are on their way
+    ENDING = 2  # so is the last message
+    OVER = 3  # nothing may be sent any more
 
 
 class Delivery:
@@ -92,81 +66,93 @@ class Delivery:
         headers: RawHeaders = (),
     ) -> None:
         self._run = run
+        self._follower = run.log.follow()
         self._format = format
         self._options = options
         self._raw_send = send
         self._status = status
         self._headers = headers
-        self._clock = options.clock
+        self._now = options.clock.now
         self._ticker = Ticker.current(options.clock)
         self._scope = anyio.CancelScope()
-        self._began = self._clock.now()
         self._sending_since: float | None = None
-        self._sent_at = self._began
-        self._committed = False
-        self._ending = False
-        self._over = False
+        self._phase = _Phase.WAITING
 
     async def run(self, receive: Receive) -> None:
-        """Deliver, then wait until the producer is closed and `on_finish` has run.
+        """Deliver.
 
         Returns without a final body message when the client has left, which on every server
         closes the connection.
         """
-        run = self._run
-        self._ticker.add(self, self._began + self._patience)
+        self._ticker.add(self, self._now() + self._patience)
         watcher = spawn(lambda: self._watch(receive))
+        had_the_end = False
         try:
             with self._scope:
                 await self._deliver()
-                self._over = True
+                had_the_end = True
         except anyio.get_cancelled_exc_class():
-            run.stop("cancelled")
+            self._run.stop("cancelled")
             await self._say_last_words()
+            had_the_end = self._phase is _Phase.ENDING and self._sending_since is None
             raise
         except BaseException as error:
-            run.disconnected = True  # whatever the producer did, the client has no end of it
-            run.stop("error", error)
+            self._run.stop("error", error)
             raise
         finally:
-            self._over = True
+            self._phase = _Phase.OVER
             watcher.cancel()
             self._ticker.remove(self)
-            run.tail.leave()
-            await conclude(run)
+            self._follower.leave(had_the_end=had_the_end)
 
     async def _deliver(self) -> None:
         raise NotImplementedError
 
     async def _say_last_words(self) -> None:
         """End visibly although the server wants its task back at once."""
+        if self._phase >= _Phase.ENDING or self._sending_since is not None:
+            return  # the interrupted `send` was the last
+        with anyio.move_on_after(_LAST_WORDS, shield=True):
+            await self._end_in_haste()
+
+    async def _end_in_haste(self) -> None:
+        raise NotImplementedError
 
     async def _send(self, message: MutableMapping[str, Any]) -> None:
-        if self._over:
+        if self._phase is _Phase.OVER:
             # A task that was woken already is not cancelled any more, and must still not send.
             await anyio.sleep_forever()
-        self._sending_since = self._clock.now()
-        self._ending = not message.get("more_body", True)
+        if not message.get("more_body", True):
+            self._phase = _Phase.ENDING
+        self._sending_since = self._now()
         try:
             await self._raw_send(message)
         except OSError:
             # ASGI 2.4 servers say so when the client has gone; it is a disconnect like others.
             self._client_left("disconnected")
             await anyio.lowlevel.checkpoint_if_cancelled()
-        self._sent_at = self._clock.now()
         self._sending_since = None
 
     async def _start(self, status: int, headers: RawHeaders) -> None:
-        self._committed = True
+        self._phase = _Phase.COMMITTED
         await self._send({"type": "http.response.start", "status": status, "headers": [*headers]})
 
     async def _send_whole(self, status: int, body: bytes, headers: RawHeaders = ()) -> None:
         await self._start(status, json_headers(body, headers))
-        await self._send({"type": "http.response.body", "body": body, "more_body": False})
+        await self._send_body(body, more=False)
 
-    async def _send_error(self) -> None:
-        """The failure before the first chunk, as a real HTTP status."""
-        error: LLMStreamError = self._run.error or ShuttingDown()
+    async def _send_body(self, body: bytes, *, more: bool) -> None:
+        if len(body) > _PIECE:
+            view = memoryview(body)
+            while len(view) > _PIECE:
+                await self._send(_body(bytes(view[:_PIECE]), True))
+                view = view[_PIECE:]
+            body = bytes(view)
+        await self._send(_body(body, more))
+
+    async def _send_error(self, end: Terminal | None) -> None:
+        """Send the failure before the first chunk as a real HTTP status."""
+        error = _error_of(end)
         await self._send_whole(error.status, self._format.error_body(error), error.headers)
 
     def give_up(self) -> None:
@@ -174,13 +160,14 @@ class Delivery:
         self._client_left("stalled")
 
     def _client_left(self, how: Literal["disconnected", "stalled"]) -> None:
-        if self._over or (self._ending and how == "disconnected"):
-            return  # hypercorn says so while the last `send` has not returned yet
-        self._over = True
+        # hypercorn says so while the last `send` has not returned yet.
+        last = _Phase.OVER if how == "stalled" else _Phase.ENDING
+        if self._phase >= last:
+            return
+        self._phase = _Phase.OVER
         if self._options.on_disconnect == "cancel":
             self._run.stop(how)
-        self._run.disconnected = True
-        self._run.tail.leave()
+        self._follower.leave()
         self._scope.cancel()
 
     async def _watch(self, receive: Receive) -> None:
@@ -203,123 +190,117 @@ class Delivery:
 
     @property
     def _patience(self) -> float:
-        """No deadline can begin and pass within this time, so looking as often is enough."""
+        """No deadline can begin and pass within so many seconds: looking as often is enough."""
         timeout = self._options.send_timeout
         return math.inf if timeout is None else timeout
+
+
+def _body(body: bytes, more: bool) -> dict[str, Any]:
+    return {"type": "http.response.body", "body": body, "more_body": more}
+
+
+def _error_of(end: Terminal | None) -> LLMStreamError:
+    """Return what the client may know of an end before the answer began."""
+    if not isinstance(end, RunFailed):
+        return ShuttingDown()  # of the other ends no client hears
+    return LLMStreamError(
+        end.message,
+        status=end.status,
+        code=end.code,
+        param=end.param,
+        retry_after=end.retry_after,
+    )
 
 
 class WholeDelivery(Delivery):
     """The answer in one piece, for clients that did not ask for a stream."""
 
-    _run: Generation
     _format: WholeFormat
 
     async def _deliver(self) -> None:
-        run = self._run
-        run.tail.keep_none()
-        while run.outcome is None:
-            await run.tail.wait()
-        if run.outcome != "finished":
-            await self._send_error()
-            return
-        body = self._format.whole_body(run.started, run.message)
-        await self._send_whole(self._status, body, self._headers)
+        message, started = Message(), RunStarted(1, "", 0, "")
+        while True:
+            for event in self._follower.take():
+                message.apply(event)
+                if isinstance(event, RunStarted):
+                    started = event
+                elif isinstance(event, RunFinished):
+                    body = self._format.whole_body(started, message)
+                    await self._send_whole(self._status, body, self._headers)
+                    return
+                elif isinstance(event, Terminal):
+                    await self._send_error(event)
+                    return
+            await self._follower.wait()
 
-    async def _say_last_words(self) -> None:
-        if not self._committed:
-            with anyio.move_on_after(_LAST_WORDS, shield=True):
-                await self._send_error()
+    async def _end_in_haste(self) -> None:
+        if self._phase is _Phase.WAITING:
+            await self._send_error(None)
 
 
 class StreamDelivery(Delivery):
-    """The answer as an event stream."""
+    """The answer as an event stream.
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
+    Args:
+        framing: of a stream that was encoded elsewhere. Its headers do not wait, heartbeats
+            stand between its events, and it ends without a final message where it broke off.
+        args: as `Delivery`'s, as are the named ones.
+    """
+
+    def __init__(
+        self,
+        *args: Any,
+        framing: Framing | None = None,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(*args, **kwargs)
-        self._encode = self._format.encoder()
-        self._commit_due = False
-        self._heartbeat_due = False
-        self._room_left = self._options.max_stream_size or math.inf
+        self._framing = framing
+        self._feed = Feed(
+            self._follower,
+            self._format.encoder(),
+            self._options,
+            self._run.fail,
+            framing,
+        )
 
     async def _deliver(self) -> None:
-        run = self._run
-        while not (run.began_to_answer or run.outcome or self._commit_due):
-            await run.tail.wait()
-        broken = run.outcome not in (None, "finished")
-        if broken and not run.began_to_answer:
-            await self._send_error()
+        if self._framing is None and (failed := await self._feed.begin()) is not None:
+            await self._send_error(failed)
             return
         await self._start(self._status, self._headers)
+        self._feed.commit()
         await self._follow()
 
     async def _follow(self) -> None:
-        tail = self._run.tail
-        while True:
-            if tail.ready:
-                body, more = self._take_ready()
-                if body or not more:
-                    await self._send_body(body, more)
-                if not more:
-                    return
-            elif self._heartbeat_due and self._between_events:
-                await self._send_body(HEARTBEAT)
-            else:
-                await tail.wait()
+        feed = self._feed
+        while feed.end is None:
+            body = feed.take()
+            if body is None:
+                await feed.wait()
+                continue
+            if body or feed.end is not None:
+                await self._send_taken(body)
+                feed.sent()
 
-    @property
-    def _between_events(self) -> bool:
-        """Whether a comment may be sent: our encoders write whole events."""
-        return True
+    async def _send_taken(self, body: bytes) -> None:
+        end = self._feed.end
+        if self._framing is None or end is None or isinstance(end, RunFinished):
+            await self._send_body(body, more=end is None)
+        elif body:
+            await self._send_body(body, more=True)
 
-    def _take_ready(self) -> tuple[bytes, bool]:
-        """Everything that is ready, for one `send`, and whether there is more to come."""
-        events = self._run.tail.take()
-        encode = self._encode
-        # Mostly it is one token.
-        body = encode(events[0]) if len(events) == 1 else b"".join(map(encode, events))
-        self._room_left -= len(body)
-        if self._room_left < 0:
-            self._run.fail(LimitExceeded())  # which adds the last event, if there is none yet
-        return body, not isinstance(events[-1], Terminal)
-
-    def _send_body(self, body: bytes, more: bool = True) -> Awaitable[None]:
-        self._heartbeat_due = False
-        return self._send({"type": "http.response.body", "body": body, "more_body": more})
-
-    async def _say_last_words(self) -> None:
-        if self._over or self._sending_since is not None:
-            return  # the interrupted `send` was the last
-        with anyio.move_on_after(_LAST_WORDS, shield=True):
-            if not self._committed:
-                await self._send_error()
-            elif self._run.tail.ready:
-                await self._send_body(*self._take_ready())
+    async def _end_in_haste(self) -> None:
+        if self._phase is _Phase.WAITING:
+            await self._send_error(None)
+        elif body := self._feed.take():
+            await self._send_taken(body)
 
     def tick(self, now: float) -> float:
-        options, due = self._options, super().tick(now)
-        since, limit = self._began, options.commit_after
-        if self._committed:
-            since, limit = self._sent_at, options.heartbeat_interval
-        if limit is None or self._sending_since is not None:
-            return due
-        if now < since + limit:
-            return min(due, since + limit)
-        if self._committed:
-            self._heartbeat_due = True
-        else:
-            self._commit_due = True
-        self._run.tail.wake()
-        return due
+        return min(super().tick(now), self._feed.tick(now))
 
     @property
     def _patience(self) -> float:
-        options = self._options
-        limits = (
-            None if self._committed else options.commit_after,
-            options.heartbeat_interval,
-            options.send_timeout,
-        )
-        return min((limit for limit in limits if limit is not None), default=math.inf)
+        return min(super()._patience, self._feed.patience)
 
 
 async def conclude(run: Run) -> None:

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import AsyncGenerator, Callable
 
 import anyio
 
-from ..events import Terminal
 from ..formats.base import Encoder
 from ..options import StreamOptions
-from ..runtime import Generation, Tail, Ticker
-from ..sse import HEARTBEAT
+from ..runtime import Feed, Generation, Ticker
 from .delivery import conclude
 
 __all__ = ["encoded"]
@@ -25,62 +22,28 @@ async def encoded(
     Before the first step there may be no event loop to make it in.
     """
     generation = make()
-    tail = generation.tail
-    pulse = _Pulse(tail, options)
+    follower = generation.log.follow()
+    feed = Feed(follower, encode, options, generation.fail)
     ticker = Ticker.current(options.clock)
-    ended = False
     generation.start()
-    ticker.add(pulse, pulse.due)
+    feed.commit()  # the response is somebody else's
+    ticker.add(feed, options.clock.now() + feed.patience)
     try:
-        while True:
-            if tail.ready:
-                events = tail.take()
-                body = b"".join(map(encode, events))
-                if body:
-                    yield body
-                    pulse.sent()
-                if isinstance(events[-1], Terminal):
-                    ended = True
-                    break
-            elif pulse.is_due:
-                yield HEARTBEAT
-                pulse.sent()
-            else:
-                await tail.wait()
+        while feed.end is None:
+            body = feed.take()
+            if body is None:
+                await feed.wait()
+            elif body:
+                yield body
+                feed.sent()
     finally:
-        ticker.remove(pulse)
-        generation.disconnected = not ended
+        ticker.remove(feed)
         if options.on_disconnect == "cancel":
             generation.stop("disconnected")
-        tail.leave()
+        follower.leave(had_the_end=feed.end is not None)
         if options.on_disconnect == "complete":
             # How a framework tells of the disconnect is by this very cancellation.
             with anyio.CancelScope(shield=True):
                 await generation.wait()
         else:
             await conclude(generation)
-
-
-class _Pulse:
-    """Tells when a heartbeat is due."""
-
-    def __init__(self, tail: Tail, options: StreamOptions) -> None:
-        self._tail = tail
-        self._interval = options.heartbeat_interval or math.inf
-        self._clock = options.clock
-        self.sent()
-
-    def sent(self) -> None:
-        self._sent_at = self._clock.now()
-        self.is_due = False
-
-    @property
-    def due(self) -> float:
-        return self._sent_at + self._interval
-
-    def tick(self, now: float) -> float:
-        if now < self.due:
-            return self.due
-        self.is_due = True
-        self._tail.wake()
-        return now + self._interval

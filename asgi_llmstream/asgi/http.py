@@ -9,9 +9,9 @@ from typing import Any
 from ..errors import BadRequest, PayloadTooLarge, UnsupportedMediaType
 
 __all__ = [
+    "ASGIMessage",
     "App",
     "Headers",
-    "Message",
     "RawHeaders",
     "Receive",
     "Scope",
@@ -30,9 +30,9 @@ __all__ = [
 ]
 
 Scope = MutableMapping[str, Any]
-Message = MutableMapping[str, Any]
-Receive = Callable[[], Awaitable[Message]]
-Send = Callable[[Message], Awaitable[None]]
+ASGIMessage = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[ASGIMessage]]
+Send = Callable[[ASGIMessage], Awaitable[None]]
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 Headers = Mapping[str, str] | Iterable[tuple[str, str]]
@@ -129,7 +129,7 @@ def receive_again(body: AsyncGenerator[bytes, None], receive: Receive) -> Receiv
     """
     whole = False
 
-    async def receive_body() -> Message:
+    async def receive_body() -> ASGIMessage:
         nonlocal whole
         if whole:
             return await receive()
@@ -151,7 +151,7 @@ async def send_empty(send: Send, status: int, headers: RawHeaders = ()) -> None:
 def without_body(send: Send) -> Send:
     """A `send` for answering HEAD: the headers, and no body."""
 
-    async def send_head(message: Message) -> None:
+    async def send_head(message: ASGIMessage) -> None:
         await send({**message, "body": b""} if "body" in message else message)
 
     return send_head

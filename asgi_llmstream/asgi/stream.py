@@ -4,19 +4,17 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import AsyncGenerator
-from contextlib import ExitStack
 from functools import partial
 
-from msgspec.structs import replace
-
-from ..errors import Overloaded, ShuttingDown
-from ..foreign.relay import SCOPE_KEY, Relay, options_for
+from ..errors import Overloaded
 from ..formats.base import Format
 from ..formats.openai_chat.stream import OpenAIChat
 from ..message import Message
 from ..options import DEFAULT_OPTIONS, StreamOptions
 from ..producers import Producer, discard, is_reusable
-from ..runtime import Generation, OnFinish, draining
+from ..request import ChatRequest
+from ..runtime import Audience, Generation, OnFinish
+from .admission import Admitted, Door
 from .delivery import Delivery, StreamDelivery, WholeDelivery, conclude
 from .encoding import encoded
 from .http import Headers, Receive, Scope, Send, merge_headers, send_empty, send_json
@@ -67,8 +65,7 @@ class LLMStream:
         self._producer: Producer | None = producer
         self._reusable = is_reusable(producer)
         self._format = format
-        self._options = options
-        self._on_finish = on_finish
+        self._door = Door(options, on_finish)
         self._model = model
         self._status = status
         own = () if whole else (*_EVENT_STREAM_HEADERS, *format.headers)
@@ -76,15 +73,56 @@ class LLMStream:
         self._delivery: type[Delivery] = WholeDelivery if whole else StreamDelivery
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer the request; returns when the producer is closed and `on_finish` has run.
+        """Answer the request; return when the producer is closed and `on_finish` has run.
 
         Raises:
             RuntimeError: if the producer was used up by an earlier request.
+        """
+        await self.answer(self._door, scope, receive, send)
+
+    async def answer(
+        self,
+        door: Door,
+        scope: Scope,
+        receive: Receive,
+        send: Send,
+        request: ChatRequest | None = None,
+    ) -> None:
+        """Answer the request, if this door admits it.
+
+        Args:
+            request: what the client asked, where `ChatApp` decoded it.
         """
         if scope.get("method") == "HEAD":
             # Frameworks send HEAD to GET's routes; it wants to know the headers, not the answer.
             await send_empty(send, self._status, self.headers)
             return
+        producer = self._take_producer()
+        try:
+            with door.admit(scope, request) as admitted:
+                await self._deliver(producer, admitted, receive, send)
+        except Overloaded as error:
+            await discard(producer)
+            body = self._format.error_body(error)
+            await send_json(send, error.status, body, error.headers)
+
+    async def _deliver(
+        self, producer: Producer, admitted: Admitted, receive: Receive, send: Send
+    ) -> None:
+        options = admitted.options
+        generation = make_generation(
+            producer, self._format, options, self._model, admitted.audience
+        )
+        delivery = self._delivery(
+            generation, self._format, options, send, status=self._status, headers=self.headers
+        )
+        generation.start()
+        try:
+            await delivery.run(receive)
+        finally:
+            await conclude(generation)
+
+    def _take_producer(self) -> Producer:
         producer = self._producer
         if producer is None:
             raise RuntimeError(
@@ -93,56 +131,7 @@ class LLMStream:
             )
         if not self._reusable:
             self._producer = None
-        with ExitStack() as held:
-            try:
-                options, on_finish = self._admit(scope, held)
-            except Overloaded as error:
-                await discard(producer)
-                body = self._format.error_body(error)
-                await send_json(send, error.status, body, error.headers)
-                return
-            await self._deliver(producer, options, on_finish, receive, send)
-
-    def _admit(self, scope: Scope, held: ExitStack) -> tuple[StreamOptions, OnFinish | None]:
-        """What counts for this request.
-
-        Raises:
-            Overloaded: if there is to be no stream now.
-        """
-        if draining():
-            raise ShuttingDown(retry_after=1)
-        options, on_finish = options_for(scope, self._options), self._on_finish
-        relay: Relay | None = scope.get(SCOPE_KEY)
-        if relay is not None:
-            held.enter_context(relay.stand_aside())
-            on_finish = relay.and_finish(on_finish)
-        if on_finish is not None:
-            on_finish = _with_scope(on_finish, scope)
-        return options, on_finish
-
-    async def _deliver(
-        self,
-        producer: Producer,
-        options: StreamOptions,
-        on_finish: OnFinish | None,
-        receive: Receive,
-        send: Send,
-    ) -> None:
-        generation = make_generation(producer, self._format, options, self._model, on_finish)
-        delivery = self._delivery(
-            generation,
-            self._format,
-            options,
-            send,
-            status=self._status,
-            headers=self.headers,
-        )
-        generation.start()
-        await delivery.run(receive)
-
-
-def _with_scope(on_finish: OnFinish, scope: Scope) -> OnFinish:
-    return lambda result: on_finish(replace(result, scope=scope))
+        return producer
 
 
 def encode_stream(
@@ -161,7 +150,8 @@ def encode_stream(
     Args:
         producer: as for `LLMStream`, as are the others.
     """
-    make = partial(make_generation, producer, format, options, model, on_finish)
+    audience = Audience() if on_finish is None else Audience(on_finish=(on_finish,))
+    make = partial(make_generation, producer, format, options, model, audience)
     return encoded(make, format.encoder(), options)
 
 
@@ -179,8 +169,7 @@ async def collect(
         LLMStreamError: if a deadline passed, or the producer yielded an `Error`.
         BaseException: what the producer raised, as it is.
     """
-    generation = make_generation(producer, DEFAULT_FORMAT, options, model, None)
-    generation.tail.leave()
+    generation = make_generation(producer, DEFAULT_FORMAT, options, model, Audience())
     generation.start()
     await conclude(generation)
     if generation.cause is not None:
@@ -193,13 +182,13 @@ def make_generation(
     format: Format,
     options: StreamOptions,
     model: str,
-    on_finish: OnFinish | None,
+    audience: Audience,
 ) -> Generation:
     return Generation(
         producer,
         options,
+        audience,
         id=secrets.token_hex(12),
         model=model,
         carries_raw=format.carries_raw,
-        on_finish=on_finish,
     )

@@ -1,51 +1,40 @@
-"""Event streams that others encoded, as they are."""
+"""Event streams that were encoded elsewhere, as they are."""
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import ClassVar
 
-from ..asgi.delivery import StreamDelivery
 from ..chunks import Raw
 from ..errors import LLMStreamError
 from ..events import Event, ItemAdded
 from ..formats.base import Encoder
-from ..sse import HEARTBEAT, Boundaries
+from ..sse import Boundaries
 
-__all__ = ["AsIs", "AsIsDelivery"]
+__all__ = ["AsIs"]
 
 
 class AsIs:
-    """The format of streams that were encoded elsewhere."""
+    """The format of one such stream, and its framing."""
 
     headers: ClassVar[tuple[tuple[bytes, bytes], ...]] = ()
     carries_raw: ClassVar[bool] = True
 
-    def encoder(self) -> Encoder:
-        def encode(event: Event) -> bytes:
-            is_raw = isinstance(event, ItemAdded) and isinstance(event.item, Raw)
-            return event.item.data if is_raw else b""  # type: ignore[attr-defined]
+    def __init__(self) -> None:
+        self._boundaries = Boundaries()
 
-        return encode
+    def encoder(self) -> Encoder:
+        return self._encode
+
+    def _encode(self, event: Event) -> bytes:
+        if not isinstance(event, ItemAdded) or not isinstance(event.item, Raw):
+            return b""
+        self._boundaries.feed(event.item.data)
+        return event.item.data
 
     def error_body(self, error: LLMStreamError) -> bytes:
         raise NotImplementedError  # the application has begun to answer
 
-
-class AsIsDelivery(StreamDelivery):
-    """Heartbeats only between events, and no final message where the application sent none."""
-
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        self._boundaries = Boundaries()
-
-    async def _send_body(self, body: bytes, more: bool = True) -> None:
-        if body is not HEARTBEAT:
-            self._boundaries.feed(body)
-        if more or self._run.outcome == "finished":
-            await super()._send_body(body, more)
-        elif body:
-            await super()._send_body(body, True)
-
     @property
-    def _between_events(self) -> bool:
+    def between_events(self) -> bool:
+        """Whether a comment may stand behind what was encoded last."""
         return self._boundaries.between_events

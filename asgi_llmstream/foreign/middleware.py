@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+from ..asgi.admission import Door
 from ..asgi.http import App, Receive, Scope, Send
-from ..asgi.slots import Slots
 from ..options import DEFAULT_OPTIONS, StreamOptions
-from ..runtime import OnFinish, watching
+from ..runtime import OnFinish, process_signals
 from .relay import Relay
 
 __all__ = ["LLMStreamMiddleware"]
@@ -38,15 +38,12 @@ class LLMStreamMiddleware:
         on_finish: OnFinish | None = None,
     ) -> None:
         self._app = app
-        self._options = options
-        self._on_finish = on_finish
-        self._slots = Slots(options.max_streams)
+        self._door = Door(options, on_finish, options.max_streams)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one connection, as ASGI wants it."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        with watching():
-            relay = Relay(scope, self._options, receive, send, self._slots, self._on_finish)
-            await relay.call(self._app)
+        with process_signals.watching():
+            await Relay(scope, receive, send, self._door).call(self._app)

@@ -7,7 +7,7 @@ from collections import deque
 
 import anyio.lowlevel
 
-from ..asgi.http import Message, Receive
+from ..asgi.http import ASGIMessage, Receive
 from ..backend import Task, Wakeup, spawn, wakeup
 
 __all__ = ["Receiver"]
@@ -28,8 +28,8 @@ class Receiver:
         self._server_receive = receive
         self._reading = False
         self._body_is_whole = False
-        self._messages: deque[Message] = deque()
-        self._gone: Message | None = None  # what the server said
+        self._messages: deque[ASGIMessage] = deque()
+        self._gone: ASGIMessage | None = None  # what the server said
         self._over = False
         self._asking = 0
         self._task: Task | None = None
@@ -45,7 +45,7 @@ class Receiver:
         """Whether the application listens at this moment."""
         return self._asking > 0
 
-    async def receive(self) -> Message:
+    async def receive(self) -> ASGIMessage:
         """The application's."""
         self._asking += 1
         try:
@@ -66,7 +66,7 @@ class Receiver:
         finally:
             self._asking -= 1
 
-    async def wait_for_disconnect(self) -> Message:
+    async def wait_for_disconnect(self) -> ASGIMessage:
         """The watch's: passes over everything else."""
         self._begin_to_read()
         while self._gone is None:
@@ -117,7 +117,7 @@ class Receiver:
                 self._messages.append(message)
             self._tell_all()
 
-    async def _read(self) -> Message:
+    async def _read(self) -> ASGIMessage:
         self._reading = True
         try:
             message = await self._server_receive()

@@ -158,7 +158,13 @@ class Lifecycle:
             return []
         events = self._give_up()
         failed = RunFailed(
-            self._next(), self._used.total, error.message, error.code, error.status, error.param
+            self._next(),
+            self._used.total,
+            error.message,
+            error.code,
+            error.status,
+            error.param,
+            error.retry_after,
         )
         return [*events, failed]
 

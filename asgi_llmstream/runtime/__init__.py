@@ -1,27 +1,34 @@
-"""Tasks and time: how a run is made, kept and ended. No ASGI."""
+"""Tasks and time: how a run is made, kept, followed and ended. No ASGI."""
 
 from .closing import Closing
-from .deadlines import Deadlines
-from .drain import drain, draining, stream_began, stream_ended, watching
-from .generation import Generation, Stopped
-from .result import OnFinish, Outcome, StreamResult, tell
-from .tail import Tail
+from .drain import drain, draining
+from .feed import Feed, Framing
+from .generation import Generation
+from .log import Follower, Forgotten, Log
+from .result import OnFinish, Outcome, StreamResult
+from .run import Audience, Observer, Phase, Run, Stopped
+from .signals import Signals, process_signals
 from .ticker import Ticker
 
 __all__ = [
+    "Audience",
     "Closing",
-    "Deadlines",
+    "Feed",
+    "Follower",
+    "Forgotten",
+    "Framing",
     "Generation",
+    "Log",
+    "Observer",
     "OnFinish",
     "Outcome",
+    "Phase",
+    "Run",
+    "Signals",
     "Stopped",
     "StreamResult",
-    "Tail",
     "Ticker",
     "drain",
     "draining",
-    "stream_began",
-    "stream_ended",
-    "tell",
-    "watching",
+    "process_signals",
 ]

@@ -35,7 +35,6 @@ class Closing:
         self.task: Task | OwnTask | None = None
         self.cancels = 0
         self._due = math.inf
-        self._is_over = False
 
     def wait(self, timeout: float | None = None) -> None:
         """It is about to end by itself.
@@ -49,7 +48,7 @@ class Closing:
 
     def cancel(self) -> None:
         """It would not end by itself, or not soon."""
-        if self._is_over or self.cancels >= _MOST_CANCELS:
+        if self._given_up is None or self.cancels >= _MOST_CANCELS:
             return
         self.cancels += 1
         self._look_again(self._timeout)
@@ -58,7 +57,6 @@ class Closing:
 
     def over(self) -> None:
         """It has ended, or need not any more."""
-        self._is_over = True
         # They know us: a cycle, which would stay until the garbage is collected.
         self.task = self._given_up = None
         if self._due < math.inf:
@@ -66,7 +64,7 @@ class Closing:
             Ticker.current(self._clock).remove(self)
 
     def _look_again(self, after: float) -> None:
-        if self._is_over:
+        if self._given_up is None:
             return
         self._due = self._clock.now() + after
         Ticker.current(self._clock).add(self, self._due)

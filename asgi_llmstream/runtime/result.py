@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
-import logging
 from collections.abc import Callable, Mapping
 from typing import Any, Literal
 
@@ -12,9 +10,7 @@ from msgspec import Struct, field
 from ..message import Message
 from ..request import ChatRequest
 
-__all__ = ["OnFinish", "Outcome", "StreamResult", "tell"]
-
-logger = logging.getLogger("asgi_llmstream")
+__all__ = ["OnFinish", "Outcome", "StreamResult"]
 
 Outcome = Literal["finished", "error", "disconnected", "stalled", "cancelled", "shutdown"]
 
@@ -55,15 +51,3 @@ class StreamResult(Struct, frozen=True, kw_only=True):
 
 OnFinish = Callable[[StreamResult], Any]
 """Called once with the result; may be a plain function or an async one."""
-
-
-async def tell(on_finish: OnFinish | None, result: StreamResult) -> None:
-    """Call it. An error in it is logged and changes nothing."""
-    if on_finish is None:
-        return
-    try:
-        returned = on_finish(result)
-        if inspect.isawaitable(returned):
-            await returned
-    except Exception:
-        logger.exception("on_finish raised")

@@ -1,0 +1,175 @@
+"""The feed: what goes over the wire next, for whoever sends it.
+
+A delivery and `encode_stream` both pull from one. It waits for the first chunk, merges what
+waits together, encodes it, counts it against the size limit, and says when a heartbeat is due.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Awaitable, Callable
+from typing import Protocol
+
+from ..errors import LimitExceeded, LLMStreamError
+from ..events import (
+    Event,
+    NativeAdded,
+    PartDelta,
+    RunAborted,
+    RunFailed,
+    RunStarted,
+    Terminal,
+    UsageReported,
+    merge,
+)
+from ..options import StreamOptions
+from ..sse import HEARTBEAT
+from .log import Follower
+
+__all__ = ["Feed", "Framing"]
+
+# Bytes of events after which a batch is sent, however many more wait.
+_BATCH_SIZE = 64 * 1024
+
+# Events that say nothing yet, or only that the run broke off: headers wait for the first chunk.
+_SILENT = (RunStarted, UsageReported, NativeAdded, RunFailed, RunAborted)
+
+
+class Framing(Protocol):
+    """Where the events of a stream begin and end that was encoded elsewhere."""
+
+    @property
+    def between_events(self) -> bool:
+        """Whether a heartbeat may stand behind what was encoded last."""
+
+
+class Feed:
+    """The bytes of one stream, from its first event to its end.
+
+    Args:
+        follower: of the run's log.
+        encode: see `formats.Encoder`.
+        options: `commit_after`, `heartbeat_interval`, `max_stream_size` and the clock count.
+        fail: called with the error, if the stream is larger than it may be.
+        framing: of a stream that was encoded elsewhere; our encoders write whole events.
+
+    Attributes:
+        end: the terminal event, once its bytes are taken.
+        spoke: whether the answer has begun: an event came that says something.
+    """
+
+    def __init__(
+        self,
+        follower: Follower,
+        encode: Callable[[Event], bytes],
+        options: StreamOptions,
+        fail: Callable[[LLMStreamError], None],
+        framing: Framing | None = None,
+    ) -> None:
+        self.end: Terminal | None = None
+        self.spoke = False
+        self._follower = follower
+        self._encode = encode
+        self._fail = fail
+        self._framing = framing
+        self._now = options.clock.now
+        self._commit_after = options.commit_after
+        self._heartbeat_interval = options.heartbeat_interval
+        self._room_left = options.max_stream_size or math.inf
+        self._waiting: list[Event] = []
+        self._committed = False
+        self._silent_since: float | None = self._now()  # None while something is being sent
+        self._is_due = False  # the commit, and once committed a heartbeat
+
+    async def begin(self) -> Terminal | None:
+        """Wait until the headers may be sent: for the first chunk, or `commit_after` seconds.
+
+        Returns:
+            The end of a run that failed before it spoke.
+        """
+        while True:
+            events = self._follower.take()
+            self._waiting += events
+            self.spoke = self.spoke or any(not isinstance(event, _SILENT) for event in events)
+            if not self.spoke and self._waiting and isinstance(self._waiting[-1], Terminal):
+                self.end = self._waiting[-1]
+                return self.end
+            # A log that is full of what says nothing would keep the first chunk out.
+            if self.spoke or self._is_due or self._follower.holds_up_the_writer:
+                return None
+            await self._follower.wait()
+
+    def commit(self) -> None:
+        """Note that the headers are sent: from here on silence is broken by heartbeats."""
+        self._committed = True
+        self._is_due = False
+        self.sent()
+
+    def take(self) -> bytes | None:
+        """Return what is ready, in one piece: events, else a heartbeat that is due; or None.
+
+        It may be empty: formats leave out what they have no word for. Behind the last bytes
+        `end` is set.
+        """
+        events = self._follower.take()
+        if events or self._waiting:
+            body = self._encode_all(events)
+            self._room_left -= len(body)
+            if self._room_left < 0 and self.end is None:
+                self._fail(LimitExceeded())  # which adds the last event
+        elif self._is_due and (self._framing is None or self._framing.between_events):
+            body = HEARTBEAT
+        else:
+            return None
+        if body:
+            self._is_due = False
+            self._silent_since = None
+        return body
+
+    def wait(self) -> Awaitable[None]:
+        """Wait until there may be something to take."""
+        return self._follower.wait()
+
+    def sent(self) -> None:
+        """Note that what was taken has gone out: silence begins."""
+        self._silent_since = self._now()
+
+    def _encode_all(self, events: list[Event]) -> bytes:
+        if len(events) == 1 and not self._waiting:  # mostly it is one token
+            self._note_end(events[0])
+            return self._encode(events[0])
+        self._waiting = list(merge([*self._waiting, *events]))
+        bodies: list[bytes] = []
+        size = 0
+        for event in self._waiting:
+            bodies.append(self._encode(event))
+            size += len(bodies[-1])
+            # What is the provider's own goes out with the words behind it.
+            if size >= _BATCH_SIZE and type(event) is not NativeAdded:
+                break
+        self._note_end(self._waiting[len(bodies) - 1])
+        del self._waiting[: len(bodies)]
+        return b"".join(bodies)
+
+    def _note_end(self, last: Event) -> None:
+        if type(last) is not PartDelta and isinstance(last, Terminal):
+            self.end = last
+
+    # The ticker's side.
+
+    def tick(self, now: float) -> float:
+        limit = self._heartbeat_interval if self._committed else self._commit_after
+        if limit is None or self._silent_since is None:
+            return now + self.patience
+        if now < self._silent_since + limit:
+            return min(self._silent_since + limit, now + self.patience)
+        if not self._is_due:
+            self._is_due = True
+            self._follower.wake()
+        return now + self.patience
+
+    @property
+    def patience(self) -> float:
+        """No deadline can begin and pass within so many seconds: looking as often is enough."""
+        limits = (None if self._committed else self._commit_after, self._heartbeat_interval)
+        return min((limit for limit in limits if limit is not None), default=math.inf)
