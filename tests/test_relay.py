@@ -25,8 +25,10 @@ from asgi_llmstream import (
     StreamResult,
     encode_stream,
 )
+from asgi_llmstream.asgi.admission import Around
 from asgi_llmstream.errors import LimitExceeded
 from asgi_llmstream.foreign.relay import Relay
+from asgi_llmstream.foreign.run import ForeignRun
 from asgi_llmstream.formats import Events
 from asgi_llmstream.runtime import drain
 from asgi_llmstream.testing import Client, ManualClock, check_stream, settle
@@ -498,15 +500,19 @@ async def test_nobody_reads_on_after_the_request() -> None:
 
 
 async def test_the_scope_is_as_it_was_and_nothing_waits_for_the_garbage_collector() -> None:
-    relays: list[weakref.ref[Relay]] = []
+    ours: list[weakref.ref[Any]] = []
+    seen: set[str] = set()
     scopes: list[Any] = []
 
     async def app(scope: Any, receive: Any, send: Any) -> None:
-        relays.extend(weakref.ref(v) for v in scope.values() if isinstance(v, Relay))
         scope["found"] = True  # for whoever stands outside
         headers = [SSE] if scope["path"] == "/stream" else []
         await send({**start(), "headers": headers})
         await send(body(b"data: a\n\n"))
+        found = [o for o in gc.get_objects() if isinstance(o, Relay | Around | ForeignRun)]
+        ours.extend(map(weakref.ref, found))
+        seen.update(type(o).__name__ for o in found)
+        del found
         await send(body(b"", more=False))
 
     async def outside(scope: Any, receive: Any, send: Any) -> None:
@@ -515,13 +521,14 @@ async def test_the_scope_is_as_it_was_and_nothing_waits_for_the_garbage_collecto
         assert {*scope} == {*keys, "found"}
         scopes.append(scope)
 
+    gc.collect()  # of what other tests left
     gc.disable()
     try:
         for path in ("/", "/stream"):
             await Client(outside).request("GET", path)
             await settle()
-        assert len(relays) == 2
-        assert [relay() for relay in relays] == [None, None]
+        assert seen == {"Relay", "Around", "ForeignRun"}
+        assert [one() for one in ours if one() is not None] == []
     finally:
         gc.enable()
 

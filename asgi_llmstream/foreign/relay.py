@@ -104,9 +104,7 @@ class Relay:
         tell_to_leave(self._receiver, self._refusal, at_once=True)
 
     def _stream(self, start: ASGIMessage, admitted: Admitted) -> None:
-        self._run = run = ForeignRun(admitted, self._scope, self._receiver, self._task)
-        run.begin()
-        as_is = AsIs()
+        as_is, run = AsIs(), ForeignRun(admitted, self._scope, self._receiver, self._task)
         delivery = StreamDelivery(
             run,
             as_is,
@@ -116,6 +114,8 @@ class Relay:
             headers=_against_buffering(start),
             framing=as_is,
         )
+        self._run = run
+        run.begin()
         spawn(partial(self._deliver, run, delivery))
 
     async def _deliver(self, run: ForeignRun, delivery: StreamDelivery) -> None:

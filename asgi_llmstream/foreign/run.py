@@ -14,7 +14,7 @@ from ..asgi.delivery import Delivery
 from ..asgi.http import ASGIMessage, Scope
 from ..backend import OwnTask, wakeup
 from ..chunks import Raw
-from ..errors import LLMStreamError
+from ..errors import LimitExceeded, LLMStreamError
 from ..events import ItemAdded, RunAborted, RunFinished
 from ..runtime import Closing, Outcome, Run, Stopped, draining
 from .receive import Receiver
@@ -47,6 +47,7 @@ class ForeignRun(Run):
         self._delivery: Delivery | None = None
         # Applications may send in several tasks, and for room only one can wait.
         self._one_waits = anyio.Lock(fast_acquire=True)
+        self._size_left = self.options.max_stream_size or math.inf
         self._is_closed = False
         self._closed = wakeup()
 
@@ -83,6 +84,10 @@ class ForeignRun(Run):
         if message["type"] != "http.response.body":
             raise RuntimeError(f"an event stream cannot go on with {message['type']!r}")
         if body := bytes(message.get("body", b"")):
+            self._size_left -= len(body)
+            if self._size_left < 0:
+                self.fail(LimitExceeded())
+                return
             if self.deadlines.spoke_at is None:
                 self.spoke()
             self.log.append([ItemAdded(self.log.last + 1, Raw(body))])
@@ -111,6 +116,7 @@ class ForeignRun(Run):
 
     async def conclude(self) -> None:
         """Wait, behind its return, until what it said is delivered and everybody was told."""
+        self._closing.over()
         if self._finish_by < math.inf:
             self._end_well()
         self._abort(self._outcome_of_its_own())
