@@ -9,9 +9,8 @@ from typing import Any
 import pytest
 
 from asgi_llmstream import ChatApp, StreamOptions
-from tests.clients.test_openai_client import Silence
 from tests.support.node import Run, node
-from tests.support.scripted import TEXT, killing, scripted
+from tests.support.scripted import TEXT, Silence, killing, scripted
 from tests.support.servers import serve
 
 __all__ = ["node"]

@@ -13,11 +13,11 @@ from hypothesis import given, settings
 from asgi_llmstream.chunks import Chunk, Error, Text, ToolCall
 from asgi_llmstream.formats.ag_ui.stream import AGUI
 from asgi_llmstream.formats.ui_messages.stream import UIMessages
-from tests.formats.test_formats import wire
-from tests.lifecycle.test_lifecycle import ENDINGS, SEQUENCES
 from tests.support.ag_ui_grammar import read as read_ag_ui
 from tests.support.node import Run, node
+from tests.support.strategies import ENDINGS, SEQUENCES
 from tests.support.ui_grammar import read as read_ui
+from tests.support.wire import wire
 
 __all__ = ["node"]
 

@@ -28,6 +28,7 @@ from asgi_llmstream import (
     ToolCallDelta,
     Usage,
 )
+from tests.support.scripted import Silence
 from tests.support.servers import serve
 
 ASK: Any = [{"role": "user", "content": "hi"}]
@@ -206,38 +207,6 @@ def test_models_are_listed_and_found(client: OpenAI) -> None:
     assert client.models.retrieve("m").id == "m"
     with pytest.raises(openai.NotFoundError):
         client.models.retrieve("n")
-
-
-class Silence:
-    """An app around another that counts heartbeats, and says when there were enough."""
-
-    def __init__(self, enough: int) -> None:
-        self._enough = enough
-        self._heartbeats = 0
-        self._heard = threading.Condition()
-        self.app = ChatApp(
-            self.answer, options=StreamOptions(commit_after=0.02, heartbeat_interval=0.02)
-        )
-
-    async def answer(self, request: ChatRequest) -> AsyncIterator[str]:
-        for word in ("Hel", "lo", "!"):
-            await anyio.to_thread.run_sync(self._wait)
-            yield word
-
-    def _wait(self) -> None:
-        with self._heard:
-            self._heartbeats = 0
-            assert self._heard.wait_for(lambda: self._heartbeats >= self._enough, timeout=20)
-
-    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
-        async def counting(message: Any) -> None:
-            await send(message)
-            if message.get("body") == b": ping\n":
-                with self._heard:
-                    self._heartbeats += 1
-                    self._heard.notify()
-
-        await self.app(scope, receive, counting)
 
 
 def test_twenty_silent_heartbeat_intervals_lose_nothing_and_add_no_event() -> None:

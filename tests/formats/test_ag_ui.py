@@ -31,10 +31,10 @@ from asgi_llmstream.errors import BadRequest, RateLimited
 from asgi_llmstream.formats.ag_ui.stream import AGUI
 from asgi_llmstream.lifecycle import Lifecycle
 from asgi_llmstream.request import ChatMessage, ChatRequest
-from tests.formats.test_formats import ESCAPES, wire
-from tests.lifecycle.test_lifecycle import ENDINGS, SEQUENCES
 from tests.support.ag_ui_grammar import events_of, read
 from tests.support.services import need
+from tests.support.strategies import ENDINGS, SEQUENCES
+from tests.support.wire import ESCAPES, wire
 
 RUN = '"threadId":"thread-run","runId":"run"'
 STARTED = f'{{"type":"RUN_STARTED",{RUN},"protocolVersion":"1.0","timestamp":1700000000000}}'

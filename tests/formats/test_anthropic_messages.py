@@ -32,10 +32,11 @@ from asgi_llmstream.events import RunStarted
 from asgi_llmstream.formats.anthropic_messages.stream import AnthropicMessages
 from asgi_llmstream.message import Message
 from asgi_llmstream.request import ChatMessage, ChatRequest
-from tests.formats.test_formats import ANY_CHUNK, JSON, events_of, wire
 from tests.support import anthropic_grammar
 from tests.support.providers import module
 from tests.support.scripted import SILENT, TEXT, serving
+from tests.support.strategies import ANY_CHUNK, JSON
+from tests.support.wire import events_of, wire
 
 
 def usage(input: int = 0, cached: int = 0, output: int = 0, thinking: int = 0) -> str:

@@ -51,8 +51,8 @@ from asgi_llmstream.formats import (
 from asgi_llmstream.formats.ui_messages.request import as_text
 from asgi_llmstream.lifecycle import Lifecycle
 from asgi_llmstream.testing import Client, ManualClock, check_stream
-from tests.lifecycle.test_lifecycle import COUNTS, ENDINGS, SHORT, SINGLE, parallel_calls
 from tests.support import ag_ui_grammar, anthropic_grammar, responses_grammar, ui_grammar
+from tests.support.strategies import COUNTS, ENDINGS, SHORT, SINGLE, parallel_calls
 
 Call = tuple[str, str, str]
 

@@ -28,7 +28,7 @@ from asgi_llmstream.chunks import (
     Usage,
 )
 from asgi_llmstream.errors import BadRequest, LLMStreamError, NotFound, RateLimited, Unauthorized
-from asgi_llmstream.events import Event, RunStarted
+from asgi_llmstream.events import RunStarted
 from asgi_llmstream.formats import Events, Format, OpenAIChat
 from asgi_llmstream.formats.openai_chat.stream import decode_request
 from asgi_llmstream.lifecycle import Lifecycle
@@ -36,24 +36,8 @@ from asgi_llmstream.message import Message
 from asgi_llmstream.request import ChatMessage, ChatRequest
 from asgi_llmstream.sources import chunks_of
 from asgi_llmstream.sse import ServerSentEvent
-
-
-def events_of(*chunks: Chunk, abort: str | None = None) -> list[Event]:
-    lifecycle = Lifecycle(id="run", created=1700000000, model="m")
-    events = lifecycle.start()
-    for chunk in chunks:
-        events += lifecycle.feed(chunk)
-    if abort is not None:
-        events += lifecycle.abort(abort)
-    elif not lifecycle.ended:
-        events += lifecycle.finish()
-    return events
-
-
-def wire(format: Format, *chunks: Chunk, abort: str | None = None) -> bytes:
-    encode = format.encoder()
-    return b"".join(encode(event) for event in events_of(*chunks, abort=abort))
-
+from tests.support.strategies import ANY_CHUNK, ANY_TEXT, JSON, MESSAGE
+from tests.support.wire import ESCAPES, events_of, wire
 
 # OpenAI chat completions
 
@@ -284,23 +268,6 @@ def test_only_the_last_finish_reason_of_several_model_calls_is_told() -> None:
 )
 def test_what_the_protocol_has_no_word_for_is_not_sent(chunk: Chunk) -> None:
     assert wire(OpenAIChat(), chunk) == wire(OpenAIChat())
-
-
-ESCAPES = [
-    ("a\u2028b", rb"a\u2028b"),
-    ("a\u2029b", rb"a\u2029b"),
-    ("a\x85b", rb"a\u0085b"),
-    ("\u2028\u2028\x85", rb"\u2028\u2028\u0085"),
-    ("a\r\nb\x0b\x0c\x1c\x1d\x1eb", rb"a\r\nb\u000b\f\u001c\u001d\u001eb"),
-    ("\0", rb"\u0000"),
-    ("half \ud83d", b"half \xef\xbf\xbd"),
-    ("\ude00 half \u2028", rb"%b half \u2028" % b"\xef\xbf\xbd"),
-    ("\ud83d\ude00", b"\xf0\x9f\x98\x80"),
-    ("ø\xa0", b"\xc3\xb8\xc2\xa0"),
-    ('"\\', rb"\"\\"),
-    ("\ufeff", b"\xef\xbb\xbf"),
-    ("\n\ndata: [DONE]\n\n", rb"\n\ndata: [DONE]\n\n"),
-]
 
 
 @pytest.mark.parametrize(("text", "escaped"), ESCAPES, ids=ascii)
@@ -624,21 +591,6 @@ def test_an_error_body_of_plain_events_is_one_object(
 
 # Any stream
 
-ANY_TEXT = st.text(st.characters() | st.sampled_from("\u2028\u2029\x85\r\n\ud83d"), max_size=6)
-ANY_CHUNK: st.SearchStrategy[Chunk] = st.one_of(
-    st.builds(Text, ANY_TEXT),
-    st.builds(Reasoning, ANY_TEXT),
-    st.builds(Refusal, ANY_TEXT),
-    st.builds(ToolCall, st.sampled_from("abc"), st.just("f") | ANY_TEXT, ANY_TEXT),
-    st.builds(ToolCallDelta, st.integers(0, 2), st.sampled_from("abc"), st.just("g"), ANY_TEXT),
-    st.builds(ToolResult, st.sampled_from("abc"), ANY_TEXT, st.booleans()),
-    st.builds(Source, ANY_TEXT, st.none() | ANY_TEXT),
-    st.builds(File, ANY_TEXT, ANY_TEXT),
-    st.builds(Data, ANY_TEXT, st.dictionaries(ANY_TEXT, st.integers() | ANY_TEXT, max_size=2)),
-    st.builds(Step, st.none() | ANY_TEXT),
-    st.builds(Usage, *[st.integers(0, 99)] * 4),
-    st.builds(Finish, st.sampled_from(["stop", "length", "tool_calls", "content_filter"])),
-)
 ANY_CHUNKS = st.lists(ANY_CHUNK, max_size=10)
 ANY_END = st.just([]) | st.builds(Error, ANY_TEXT, ANY_TEXT).map(lambda error: [error])
 FORMATS = st.one_of(
@@ -1102,25 +1054,6 @@ def test_the_format_decodes_with_it() -> None:
     assert OpenAIChat().decode(body) == decode_request(body)
 
 
-JSON = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=4),
-    lambda inner: (
-        st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=4), inner, max_size=3)
-    ),
-    max_leaves=6,
-)
-MESSAGE = st.fixed_dictionaries(
-    {},
-    optional={
-        "role": st.sampled_from(["user", "assistant", "tool"]) | JSON,
-        "content": st.text(max_size=4)
-        | st.lists(st.dictionaries(st.text(max_size=4), JSON))
-        | JSON,
-        "tool_calls": JSON,
-        "tool_call_id": JSON,
-        "name": JSON,
-    },
-)
 CHECKED = ["model", "stream", "stream_options", "n", "temperature", "tools", "x"]
 NEARLY_REQUESTS = st.fixed_dictionaries(
     {},

@@ -35,8 +35,8 @@ from asgi_llmstream import (
 )
 from asgi_llmstream.formats import DEFAULT_FORMATS, RequestFormat
 from asgi_llmstream.testing import Client, Response, check_stream
-from tests.formats.test_formats import JSON
 from tests.support import ag_ui_grammar, anthropic_grammar, responses_grammar, ui_grammar
+from tests.support.strategies import JSON
 
 every_format = pytest.mark.parametrize("format", DEFAULT_FORMATS, ids=lambda it: type(it).__name__)
 

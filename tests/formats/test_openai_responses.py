@@ -36,9 +36,10 @@ from asgi_llmstream.events import RunStarted, merge
 from asgi_llmstream.formats.openai_responses.stream import OpenAIResponses
 from asgi_llmstream.message import Message
 from asgi_llmstream.request import ChatMessage, ChatRequest
-from tests.formats.test_formats import ANY_CHUNK, JSON, events_of, wire
 from tests.support import responses_grammar
 from tests.support.scripted import SILENT, TEXT, serving
+from tests.support.strategies import ANY_CHUNK, JSON
+from tests.support.wire import events_of, wire
 
 STRICT_TOOLS: Any = [{"type": "function", "name": "f", "strict": True, "parameters": {}}]
 

@@ -29,9 +29,9 @@ from asgi_llmstream.chunks import (
 from asgi_llmstream.errors import BadRequest, RateLimited
 from asgi_llmstream.formats.ui_messages.stream import UIMessages
 from asgi_llmstream.request import ChatMessage, ChatRequest
-from tests.formats.test_formats import ESCAPES, wire
-from tests.lifecycle.test_lifecycle import ENDINGS, SEQUENCES
+from tests.support.strategies import ENDINGS, SEQUENCES
 from tests.support.ui_grammar import chunks_of, read
+from tests.support.wire import ESCAPES, wire
 
 
 def transcript(*chunks: str) -> bytes:

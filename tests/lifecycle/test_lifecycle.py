@@ -52,6 +52,14 @@ from asgi_llmstream.events import (
 )
 from asgi_llmstream.lifecycle import Lifecycle
 from asgi_llmstream.message import Message, MessagePart
+from tests.support.strategies import (
+    ENDINGS,
+    IDS,
+    NAMES,
+    SEQUENCES,
+    SHORT,
+    SINGLE,
+)
 
 
 def new() -> Lifecycle:
@@ -953,58 +961,6 @@ def test_a_chunk_of_a_class_of_ones_own_counts_as_its_base_or_is_a_type_error() 
 
 
 # Any producer
-
-
-SHORT = st.text(max_size=3)
-NAMES = st.sampled_from(["f", "g"])
-IDS = st.none() | st.sampled_from(["a", "b", "c"])
-COUNTS = st.integers(0, 100)
-VALUES = (
-    st.none() | st.integers() | st.text(max_size=3) | st.dictionaries(SHORT, COUNTS, max_size=2)
-)
-
-SINGLE: st.SearchStrategy[Chunk] = st.one_of(
-    st.builds(Text, SHORT),
-    st.builds(Reasoning, SHORT),
-    st.builds(Refusal, SHORT),
-    st.builds(ToolCall, st.sampled_from("xyz"), NAMES, SHORT | st.dictionaries(SHORT, VALUES)),
-    st.builds(ToolResult, st.sampled_from("abcxyz"), VALUES, st.booleans()),
-    st.builds(Source, SHORT, st.none() | SHORT),
-    st.builds(File, SHORT, SHORT),
-    st.builds(Data, SHORT, VALUES),
-    st.builds(Raw, st.binary(max_size=3)),
-    st.builds(Step, st.none() | SHORT),
-    st.builds(Usage, COUNTS, COUNTS, COUNTS, COUNTS, st.booleans()),
-    st.builds(Finish, st.sampled_from(["stop", "length", "tool_calls"]), st.none() | SHORT),
-)
-
-
-@st.composite
-def parallel_calls(draw: st.DrawFn) -> list[Chunk]:
-    """Calls beside each other: each has its name before anything closes it."""
-    indexes = draw(st.lists(st.integers(0, 3), min_size=1, max_size=3, unique=True))
-    chunks: list[Chunk] = []
-    for index in indexes:
-        call_id, name = draw(IDS), draw(NAMES)
-        if draw(st.booleans()):  # the name comes late
-            chunks.append(ToolCallDelta(index, call_id, None, draw(SHORT)))
-            call_id = None
-        chunks.append(ToolCallDelta(index, call_id, name, draw(SHORT)))
-    for index in draw(st.lists(st.sampled_from(indexes), max_size=6)):
-        chunks.append(ToolCallDelta(index, arguments=draw(SHORT)))
-    return chunks
-
-
-SEQUENCES = st.lists(SINGLE.map(lambda chunk: [chunk]) | parallel_calls(), max_size=12).flatmap(
-    lambda groups: st.just([chunk for group in groups for chunk in group])
-)
-
-ENDINGS = st.one_of(
-    st.just("finish"),
-    st.just("fail"),
-    st.just("abort"),
-    st.builds(Error, SHORT, SHORT, st.integers(400, 599)),
-)
 
 
 @settings(deadline=None, max_examples=300)

@@ -15,7 +15,7 @@ from asgi_llmstream.chunks import Error, Finish, Step, Text, ToolCall, ToolResul
 from asgi_llmstream.message import MessageToolCall
 from asgi_llmstream.producers.accumulate import accumulate
 from asgi_llmstream.testing import Client, settle
-from tests.producers.test_iterables import SHAPES, WORDS, Log
+from tests.support.shapes import SHAPES, WORDS, Log
 
 pytestmark = pytest.mark.anyio
 

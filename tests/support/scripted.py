@@ -5,11 +5,13 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
 from typing import Any
 
 import anyio
+import anyio.to_thread
 
 from asgi_llmstream import (
     ChatApp,
@@ -197,3 +199,35 @@ def killing(app: Any, after: bytes) -> Any:
         await app(scope, receive, sending)
 
     return killed
+
+
+class Silence:
+    """An app around another that counts heartbeats, and says when there were enough."""
+
+    def __init__(self, enough: int) -> None:
+        self._enough = enough
+        self._heartbeats = 0
+        self._heard = threading.Condition()
+        self.app = ChatApp(
+            self.answer, options=StreamOptions(commit_after=0.02, heartbeat_interval=0.02)
+        )
+
+    async def answer(self, request: ChatRequest) -> AsyncIterator[str]:
+        for word in ("Hel", "lo", "!"):
+            await anyio.to_thread.run_sync(self._wait)
+            yield word
+
+    def _wait(self) -> None:
+        with self._heard:
+            self._heartbeats = 0
+            assert self._heard.wait_for(lambda: self._heartbeats >= self._enough, timeout=20)
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        async def counting(message: Any) -> None:
+            await send(message)
+            if message.get("body") == b": ping\n":
+                with self._heard:
+                    self._heartbeats += 1
+                    self._heard.notify()
+
+        await self.app(scope, receive, counting)

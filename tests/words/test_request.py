@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from asgi_llmstream.errors import BadRequest
 from asgi_llmstream.formats.openai_chat.stream import OpenAIChat
 from asgi_llmstream.request import ChatMessage, ChatRequest
-from tests.formats.test_formats import JSON, MESSAGE
+from tests.support.strategies import JSON, MESSAGE
 
 
 def decoded(*messages: dict[str, Any], **fields: Any) -> ChatRequest:
