@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 from asgi_llmstream.asgi.delivery import Delivery, StreamDelivery
-from asgi_llmstream.backend import _AsyncioTask
+from asgi_llmstream.backend.asyncio import Task
 from asgi_llmstream.foreign import framing as as_is
 from asgi_llmstream.foreign import relay
 from asgi_llmstream.lifecycle import Lifecycle
@@ -38,7 +38,7 @@ def _watcher_stays() -> None:
 
 
 def _producer_is_not_cancelled() -> None:
-    _replace(_AsyncioTask, "cancel", lambda _: lambda self: None)
+    _replace(Task, "cancel", lambda _: lambda self: None)
 
 
 def _thread_is_not_told() -> None:
