@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import importlib
 import sys
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -17,3 +19,13 @@ if sys.platform != "win32":
 def anyio_backend(request: pytest.FixtureRequest) -> Any:
     """Every test that is marked `anyio` runs on each of these."""
     return request.param
+
+
+@pytest.fixture
+def drain(monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
+    """The package's own, whose effect ends with the test: for a process there is no way back."""
+    module: Any = importlib.import_module("asgi_llmstream.runtime.drain")
+    state = getattr(module, "the_drain", module)
+    monkeypatch.setattr(state, "_drains", state._drains)
+    begin: Callable[[], None] = module.drain
+    return begin

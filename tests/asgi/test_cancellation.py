@@ -22,6 +22,15 @@ from asgi_llmstream.testing import Client, ManualClock, Response, settle
 pytestmark = pytest.mark.anyio
 
 
+@pytest.fixture(autouse=True, scope="module")
+def only_what_these_tests_make_is_garbage() -> Iterator[None]:
+    """Else every collection would look at all that was imported."""
+    gc.collect()
+    gc.freeze()
+    yield
+    gc.unfreeze()
+
+
 @pytest.fixture(autouse=True)
 def no_garbage_collector() -> Iterator[None]:
     gc.collect()

@@ -30,7 +30,6 @@ from starlette.routing import Route
 from asgi_llmstream import LLMStream, LLMStreamMiddleware, StreamOptions, StreamResult
 from asgi_llmstream.errors import LimitExceeded, TotalTimeout
 from asgi_llmstream.formats import Events
-from asgi_llmstream.runtime import drain
 from asgi_llmstream.testing import Client, ManualClock, Response, check_stream, settle
 
 pytestmark = [
@@ -339,7 +338,9 @@ async def test_a_stream_may_last_so_long_and_no_longer(write: Any, with_it: bool
 
 @pytest.mark.parametrize("write", ALL)
 @both
-async def test_a_drain_ends_every_stream_and_lets_none_begin(write: Any, with_it: bool) -> None:
+async def test_a_drain_ends_every_stream_and_lets_none_begin(
+    write: Any, with_it: bool, drain: Callable[[], None]
+) -> None:
     clock, source = ManualClock(), Source()
     app = wrapped(write(source), clock, with_it, shutdown_grace=5, close_timeout=5)
     async with Client(app).stream("GET", "/", raise_app_exceptions=False) as response:

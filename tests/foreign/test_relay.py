@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import weakref
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 import anyio
@@ -28,7 +28,6 @@ from asgi_llmstream import (
 from asgi_llmstream.errors import LimitExceeded
 from asgi_llmstream.foreign.relay import Relay
 from asgi_llmstream.formats import Events
-from asgi_llmstream.runtime import drain
 from asgi_llmstream.testing import Client, ManualClock, check_stream, settle
 
 pytestmark = pytest.mark.anyio
@@ -237,7 +236,9 @@ async def test_who_hears_of_a_disconnect_and_ends_well_was_disconnected_too() ->
     assert wrapped.outcomes == ["disconnected"]
 
 
-async def test_who_returns_in_mid_stream_because_the_process_ends_was_shut_down() -> None:
+async def test_who_returns_in_mid_stream_because_the_process_ends_was_shut_down(
+    drain: Callable[[], None],
+) -> None:
     over = anyio.Event()
 
     async def app(scope: Any, receive: Any, send: Any) -> None:
