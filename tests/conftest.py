@@ -7,6 +7,13 @@ from typing import Any
 
 import pytest
 
+
+def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
+    """Two; for tests that are named, or are to be watched, none but this."""
+    named = any("::" in argument for argument in config.args)
+    return 0 if named or config.option.capture == "no" else 2
+
+
 BACKENDS = [
     pytest.param(("asyncio", {"use_uvloop": False}), id="asyncio"),
     pytest.param(("trio", {}), id="trio"),

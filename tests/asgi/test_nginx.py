@@ -19,7 +19,7 @@ import pytest
 
 from asgi_llmstream import ChatApp, ChatRequest, StreamOptions, StreamResult
 from asgi_llmstream.testing import check_stream
-from tests.support.servers import serve
+from tests.support.servers import free_port, serve
 from tests.support.services import need
 
 # Seconds that nginx waits for the upstream's next byte; the default is 60.
@@ -63,9 +63,12 @@ def nginx(upstream: str, root: Path) -> Iterator[str]:
     path = shutil.which("nginx", path=os.environ.get("PATH", "") + ":/usr/sbin:/usr/local/sbin")
     need("nginx", path is not None)
     assert path is not None
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    with free_port() as port, _running(path, port, upstream, root):
+        yield f"http://127.0.0.1:{port}"
+
+
+@contextmanager
+def _running(path: str, port: int, upstream: str, root: Path) -> Iterator[None]:
     # Its workers would be nobody's, whom pytest's directories keep out.
     user = "user root;" if os.geteuid() == 0 else ""
     config = root / "nginx.conf"
@@ -80,7 +83,7 @@ def nginx(upstream: str, root: Path) -> Iterator[str]:
     )
     try:
         _wait_until_it_accepts(port, process)
-        yield f"http://127.0.0.1:{port}"
+        yield
     finally:
         process.terminate()
         try:

@@ -29,6 +29,8 @@ from itertools import cycle, islice
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+from tests.support.servers import free_port
+
 ROOT = Path(__file__).parents[2]
 STREAMS = 50
 # What the apps give their streams, in seconds; and how much more an exit may take.
@@ -146,9 +148,16 @@ class Running:
 
 @contextmanager
 def running(server: Server, app: App, directory: Path) -> Iterator[Running]:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    with free_port() as port, _process(server, app, port, directory) as process:
+        started = Running(process, port, directory)
+        _wait_until_it_accepts(started, server.workers)
+        yield started
+
+
+@contextmanager
+def _process(
+    server: Server, app: App, port: int, directory: Path
+) -> Iterator[subprocess.Popen[bytes]]:
     log = directory / "log"
     log.touch()
     command = [
@@ -165,10 +174,8 @@ def running(server: Server, app: App, directory: Path) -> Iterator[Running]:
             stderr=subprocess.STDOUT,
             start_new_session=True,
         )
-    started = Running(process, port, directory)
     try:
-        _wait_until_it_accepts(started, server.workers)
-        yield started
+        yield process
     finally:
         with suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)

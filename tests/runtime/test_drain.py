@@ -9,7 +9,9 @@ import os
 import signal
 import subprocess
 import sys
-from pathlib import Path
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import NamedTuple
 
 import pytest
 
@@ -19,36 +21,87 @@ from tests.by_command.drain import (
     MIDDLEWARE,
     SERVERS,
     SIGNALS,
+    App,
     Server,
+    Stopped,
     stop_with_open_streams,
 )
+
+# The servers' tests share a pool, and so a process.
+pytestmark = pytest.mark.xdist_group("drain")
 
 on_posix = pytest.mark.skipif(sys.platform == "win32", reason="signals are POSIX's")
 
 
+class Case(NamedTuple):
+    """What a test has stopped while streams are open."""
+
+    server: Server
+    app: App
+    signum: int
+
+
+Pool = dict[Case, Future[Stopped]]
+
+
+@pytest.fixture(scope="module")
+def pool(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Pool]:
+    """Every case that is asked for in this run. Each mostly waits, so a few run at once."""
+    asked = [getattr(item, "callspec", None) for item in request.session.items]
+    cases = [call.params["stopped"] for call in asked if call and "stopped" in call.params]
+    with ThreadPoolExecutor(4) as executor:
+        yield {
+            case: executor.submit(stop_with_open_streams, *case, tmp_path_factory.mktemp("server"))
+            for case in cases
+        }
+        executor.shutdown(cancel_futures=True)
+
+
+@pytest.fixture
+def stopped(request: pytest.FixtureRequest, pool: Pool) -> Stopped:
+    """What became of the server and its streams."""
+    return pool[request.param].result()
+
+
 @on_posix
-@pytest.mark.parametrize("signal_name", SIGNALS)
-@pytest.mark.parametrize("server", SERVERS)
-def test_every_open_stream_ends_visibly_and_the_process_exits(
-    server: str, signal_name: str, tmp_path: Path
-) -> None:
-    stopped = stop_with_open_streams(SERVERS[server], CHAT, SIGNALS[signal_name], tmp_path)
+@pytest.mark.parametrize(
+    "stopped",
+    [
+        pytest.param(Case(server, CHAT, signum), id=f"{name}-{signal_name}")
+        for name, server in SERVERS.items()
+        for signal_name, signum in SIGNALS.items()
+    ],
+    indirect=True,
+)
+def test_every_open_stream_ends_visibly_and_the_process_exits(stopped: Stopped) -> None:
     assert stopped.problems == []
 
 
 @on_posix
-@pytest.mark.parametrize("server", ["uvicorn", "hypercorn", "hypercorn, trio", "granian"])
+@pytest.mark.parametrize(
+    "stopped",
+    [
+        pytest.param(Case(SERVERS[name], MIDDLEWARE, signal.SIGTERM), id=name)
+        for name in ("uvicorn", "hypercorn", "hypercorn, trio", "granian")
+    ],
+    indirect=True,
+)
 def test_the_middleware_ends_streams_of_others_visibly_and_the_process_exits(
-    server: str, tmp_path: Path
+    stopped: Stopped,
 ) -> None:
-    stopped = stop_with_open_streams(SERVERS[server], MIDDLEWARE, signal.SIGTERM, tmp_path)
     assert stopped.problems == []
 
 
+IMPATIENT = Server(f"{SERVERS['uvicorn'].command} --timeout-graceful-shutdown 1")
+
+
 @on_posix
-def test_without_the_middleware_only_the_servers_own_timeout_ends_them(tmp_path: Path) -> None:
-    impatient = Server(f"{SERVERS['uvicorn'].command} --timeout-graceful-shutdown 1")
-    stopped = stop_with_open_streams(impatient, BARE, signal.SIGTERM, tmp_path)
+@pytest.mark.parametrize(
+    "stopped", [Case(IMPATIENT, BARE, signal.SIGTERM)], indirect=True, ids=["uvicorn"]
+)
+def test_without_the_middleware_only_the_servers_own_timeout_ends_them(stopped: Stopped) -> None:
     assert "timeout graceful shutdown exceeded" in stopped.output
 
 

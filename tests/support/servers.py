@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import socket
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -42,12 +43,10 @@ def serve(app: Any, kind: str = "uvicorn", **settings: Any) -> Iterator[str]:
         except BaseException as error:
             failures.append(error)
 
-    with socket.socket() as listener:
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listener.bind(("127.0.0.1", 0))
+    with _bound() as listener:
         port = listener.getsockname()[1]
         if kind == "granian":
-            listener.close()  # it binds by itself
+            _release(listener)
         else:
             listener.listen(128)
         thread = threading.Thread(target=run, name=kind, daemon=True)
@@ -61,6 +60,29 @@ def serve(app: Any, kind: str = "uvicorn", **settings: Any) -> Iterator[str]:
     assert not thread.is_alive(), f"{kind} did not stop"
     if failures:
         raise failures[0]
+
+
+@contextlib.contextmanager
+def free_port() -> Iterator[int]:
+    """A port for a server that binds by itself."""
+    with _bound() as listener:
+        port = listener.getsockname()[1]
+        _release(listener)
+        yield port
+
+
+def _bound() -> socket.socket:
+    listener = socket.socket()
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    listener.bind(("127.0.0.1", 0))
+    return listener
+
+
+def _release(listener: socket.socket) -> None:
+    """Let a server bind its port. On Linux it may do so beside us, and until then the port is given
+    to nobody else: many servers start at the same time."""
+    if sys.platform != "linux":
+        listener.close()
 
 
 def _wait_until_it_accepts(

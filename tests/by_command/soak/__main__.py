@@ -209,7 +209,7 @@ def main() -> int:
     prepare(given.streams)
     books = Books()
     if given.sabotage:
-        SABOTAGES[given.sabotage]()
+        SABOTAGES[given.sabotage].act()
         books.patience = 6  # what is broken does not come to rest
     server = Server(books)
     soak = Soak(books, server, given.streams, given.seed)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 from asgi_llmstream.asgi.delivery import Delivery, StreamDelivery
 from asgi_llmstream.backend.asyncio import Task
@@ -15,6 +15,14 @@ from asgi_llmstream.lifecycle import Lifecycle
 from asgi_llmstream.producers.threads import ThreadIterator
 from asgi_llmstream.runtime import deadlines, generation
 from asgi_llmstream.runtime.generation import Generation
+
+
+class Sabotage(NamedTuple):
+    """How the package is broken, and what the soak must say of it."""
+
+    act: Callable[[], None]
+    noticed: str
+
 
 _kept: list[object] = []
 
@@ -106,19 +114,38 @@ def _nobody_drains() -> None:
         _replace(module, "draining", lambda _: lambda: False)
 
 
-SABOTAGES: dict[str, Callable[[], None]] = {
-    "task": _watcher_stays,
-    "producer": _producer_is_not_cancelled,
-    "thread": _thread_is_not_told,
-    "descriptor": _descriptor_is_forgotten,
-    "memory": _stream_is_kept,
-    "on_finish twice": lambda: _times(generation, "tell", 2),
-    "on_finish never": lambda: _times(generation, "tell", 0),
-    "silent end": _broken_looks_finished,
-    "foreign silent end": _foreign_broken_looks_finished,
-    "foreign on_finish twice": lambda: _times(relay, "tell", 2),
-    "foreign on_finish never": lambda: _times(relay, "tell", 0),
-    "foreign heartbeat": _heartbeat_inside_events,
-    "foreign goes on": _foreign_is_left_running,
-    "no drain": _nobody_drains,
+SABOTAGES = {
+    "task": Sabotage(_watcher_stays, r"leaked \d+ tasks"),
+    "producer": Sabotage(
+        _producer_is_not_cancelled,
+        r"(open producers: \d+ (async|callbacks|stubborn)|hung: .*'silent')",
+    ),
+    "thread": Sabotage(_thread_is_not_told, r"not quiet: thread: llmstream"),
+    "descriptor": Sabotage(_descriptor_is_forgotten, r"leaked \d+ descriptors"),
+    "memory": Sabotage(_stream_is_kept, r"streams stay in memory: .*'StreamDelivery': \d\d"),
+    "on_finish twice": Sabotage(
+        lambda: _times(generation, "tell", 2),
+        r"on_finish was told \['finished', 'finished'\] of 1 streams",
+    ),
+    "on_finish never": Sabotage(
+        lambda: _times(generation, "tell", 0), r"on_finish was told \[\] of 1 streams"
+    ),
+    "silent end": Sabotage(_broken_looks_finished, r"ended as if it had finished: .*'raises"),
+    "foreign silent end": Sabotage(
+        _foreign_broken_looks_finished, r"ended as if it had finished: .* /foreign "
+    ),
+    "foreign on_finish twice": Sabotage(
+        lambda: _times(relay, "tell", 2),
+        r"on_finish was told \['finished', 'finished'\] of 1 streams",
+    ),
+    "foreign on_finish never": Sabotage(
+        lambda: _times(relay, "tell", 0), r"on_finish was told \[\] of 1 streams"
+    ),
+    "foreign heartbeat": Sabotage(
+        _heartbeat_inside_events, r"foreign: other events were read than were written"
+    ),
+    "foreign goes on": Sabotage(
+        _foreign_is_left_running, r"not quiet: open producers: \d+ hand_written"
+    ),
+    "no drain": Sabotage(_nobody_drains, r"hung: .* is there at the end"),
 }
