@@ -1,9 +1,18 @@
 from __future__ import annotations
 
+import importlib
 import sys
+from collections.abc import Callable
 from typing import Any
 
 import pytest
+
+
+def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
+    """Two; for tests that are named, or are to be watched, none but this."""
+    named = any("::" in argument for argument in config.args)
+    return 0 if named or config.option.capture == "no" else 2
+
 
 BACKENDS = [
     pytest.param(("asyncio", {"use_uvloop": False}), id="asyncio"),
@@ -17,3 +26,13 @@ if sys.platform != "win32":
 def anyio_backend(request: pytest.FixtureRequest) -> Any:
     """Every test that is marked `anyio` runs on each of these."""
     return request.param
+
+
+@pytest.fixture
+def drain(monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
+    """The package's own, whose effect ends with the test: for a process there is no way back."""
+    module: Any = importlib.import_module("asgi_llmstream.runtime.drain")
+    state = getattr(module, "the_drain", module)
+    monkeypatch.setattr(state, "_drains", state._drains)
+    begin: Callable[[], None] = module.drain
+    return begin

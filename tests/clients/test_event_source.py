@@ -1,0 +1,102 @@
+"""A browser's own EventSource, in a real Chromium, over a real socket."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import AsyncIterator, Iterator
+from typing import Any
+
+import anyio
+import pytest
+
+from asgi_llmstream import ChatApp, ChatRequest, StreamOptions
+from asgi_llmstream.formats import Events
+from tests.support.servers import serve
+from tests.support.services import browsing
+
+# Every event that arrives, by its type; and how often the browser connected.
+LISTEN = """
+prompt => new Promise(resolve => {
+  const seen = [], types = ["run-started", "step-started", "part-started", "part-delta",
+    "part-ended", "usage-reported", "step-ended", "run-finished", "run-failed", "run-aborted"];
+  const source = new EventSource("/events?prompt=" + prompt);
+  source.onmessage = e => seen.push(["message", e.data]);
+  for (const type of types)
+    source.addEventListener(type, e => seen.push([type, JSON.parse(e.data).text ?? ""]));
+  source.onerror = () => {
+    if (source.readyState === EventSource.CLOSED) resolve(seen);   // a 204 ends it for good
+  };
+})
+"""
+
+
+class Site:
+    """A page to run scripts on, beside a ChatApp that is silent until heartbeats have come."""
+
+    def __init__(self, silent_for: int) -> None:
+        self._silent_for = silent_for
+        self._heartbeats = threading.Condition()
+        self._beats = 0
+        self.statuses: list[int] = []
+        self.prompts: list[str] = []
+        self._chat = ChatApp(
+            self._answer,
+            options=StreamOptions(commit_after=0.02, heartbeat_interval=0.02),
+            formats=[Events(retry=10)],
+        )
+
+    async def _answer(self, request: ChatRequest) -> AsyncIterator[str]:
+        self.prompts.append(request.prompt)
+        for word in ("Hel", "lo"):
+            await anyio.to_thread.run_sync(self._wait_for_heartbeats)
+            yield word
+        if request.prompt == "break":
+            raise RuntimeError("broken")
+
+    def _wait_for_heartbeats(self) -> None:
+        with self._heartbeats:
+            self._beats = 0
+            enough = self._heartbeats.wait_for(lambda: self._beats >= self._silent_for, 20)
+        assert enough
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        if scope.get("path") == "/":
+            headers = [(b"content-type", b"text/html")]
+            await send({"type": "http.response.start", "status": 200, "headers": headers})
+            await send({"type": "http.response.body", "body": b"<!doctype html><title>t</title>"})
+            return
+
+        async def watched(message: Any) -> None:
+            await send(message)
+            if message["type"] == "http.response.start" and scope["path"] == "/events":
+                self.statuses.append(message["status"])
+            if message.get("body") == b": ping\n":
+                with self._heartbeats:
+                    self._beats += 1
+                    self._heartbeats.notify()
+
+        await self._chat(scope, receive, watched)
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    with browsing() as browser:
+        yield browser
+
+
+@pytest.mark.parametrize(("prompt", "ending"), [("hi", "run-finished"), ("break", "run-failed")])
+def test_an_event_source_sees_every_event_and_no_other_and_does_not_run_the_model_again(
+    browser: Any, prompt: str, ending: str
+) -> None:
+    site = Site(silent_for=20)
+    with serve(site) as url:
+        page = browser.new_page()
+        page.goto(url)
+        seen = page.evaluate(LISTEN, prompt)
+        page.close()
+    assert [text for type, text in seen if type == "part-delta"] == ["Hel", "lo"]
+    assert [type for type, _ in seen if type.startswith("run-")] == ["run-started", ending]
+    assert "message" not in {type for type, _ in seen}
+    # It reconnects after every end, clean or not; the 204 makes it stop.
+    assert site.statuses == [200, 204]
+    assert site.prompts == [prompt]

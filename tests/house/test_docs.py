@@ -1,0 +1,44 @@
+"""The documents' examples run, and every public name has one."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import asgi_llmstream
+import asgi_llmstream.formats
+import asgi_llmstream.testing
+
+ROOT = Path(__file__).parents[2]
+PAGES = ["README.md", "docs/names.md", "docs/frameworks.md", "docs/sources.md"]
+
+
+def blocks(page: str) -> list[str]:
+    """The page's Python, each block behind as many empty lines as stand before it."""
+    text = (ROOT / page).read_text()
+    found = re.finditer(r"^```python\n(.*?)^```", text, re.M | re.S)
+    return ["\n" * text.count("\n", 0, block.start(1)) + block[1] for block in found]
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_every_example_of_a_page_runs(page: str) -> None:
+    namespace: dict[str, Any] = {"__name__": page}
+    for block in blocks(page):
+        exec(compile(block, page, "exec"), namespace)
+
+
+@pytest.mark.parametrize("module", [asgi_llmstream, asgi_llmstream.formats, asgi_llmstream.testing])
+def test_every_public_name_has_an_example(module: Any) -> None:
+    code = "\n".join(block for page in PAGES for block in blocks(page))
+    assert [name for name in sorted(module.__all__) if not re.search(rf"\b{name}\b", code)] == []
+
+
+def test_the_readme_gives_two_commands_that_make_their_environment() -> None:
+    lines = (ROOT / "README.md").read_text().splitlines()
+    commands = [line.strip() for line in lines if "python3 -m venv" in line and "    " in line]
+    assert len(commands) == 2
+    assert commands[0].endswith("llmstream demo")
+    assert commands[1].endswith("pytest")

@@ -1,0 +1,246 @@
+"""Every example runs as it stands, over a socket."""
+
+from __future__ import annotations
+
+import json
+import re
+import runpy
+import socket
+import sqlite3
+import subprocess
+import sys
+import threading
+from collections.abc import AsyncIterator, Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+from typing import Any
+
+import anyio.to_thread
+import httpx
+import pytest
+
+from asgi_llmstream import Answer, ChatApp, ChatRequest, RateLimited, ToolCall, Usage
+from asgi_llmstream.testing import check_stream
+from tests.support.providers import events_of, module
+from tests.support.servers import serve
+
+EXAMPLES = Path(__file__).parents[2] / "examples"
+CHAT: dict[str, Any] = {"messages": [{"role": "user", "content": "Ada"}], "stream": True}
+QUESTION = {"text": "Ada"}
+SECRET = {"authorization": "Bearer secret"}
+
+
+@contextmanager
+def running(example: str) -> Iterator[httpx.Client]:
+    """The example's `app`, served by uvicorn."""
+    app = runpy.run_path(str(EXAMPLES / example))["app"]
+    with serve(app) as url, httpx.Client(base_url=url, timeout=15, trust_env=False) as client:
+        yield client
+
+
+@contextmanager
+def by_command(example: str) -> Iterator[httpx.Client]:
+    """The same by the command of the README: for a library that keeps connections open between
+    requests, and so wants its event loop to live as long as the process."""
+    folder, name = (EXAMPLES / example).parent, Path(example).stem
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        command = ["--app-dir", str(folder), f"{name}:app", "--fd", str(listener.fileno())]
+        process = subprocess.Popen(
+            [sys.executable, "-m", "uvicorn", *command], pass_fds=[listener.fileno()]
+        )
+        url = f"http://127.0.0.1:{listener.getsockname()[1]}"
+    try:
+        with httpx.Client(base_url=url, timeout=30, trust_env=False) as client:
+            yield client
+    finally:
+        process.terminate()
+        process.wait(30)
+
+
+def text(body: bytes) -> str:
+    """What the answer says."""
+    chunks = [json.loads(event.data) for event in check_stream(body, "openai")[:-1]]
+    deltas = [choice["delta"] for chunk in chunks for choice in chunk["choices"]]
+    return "".join(delta.get("content") or "" for delta in deltas)
+
+
+def usage(body: bytes) -> dict[str, int]:
+    """The tokens that the stream counts."""
+    (used,) = [chunk["usage"] for chunk in events_of(body) if chunk.get("usage")]
+    return {name: used[name] for name in ("prompt_tokens", "completion_tokens")}
+
+
+def test_every_example_is_listed_with_how_to_run_it_and_tested() -> None:
+    listed = re.findall(r"--app-dir (\w+) (\w+):app", (EXAMPLES / "README.md").read_text())
+    there = [f"{path.parent.name}/{path.name}" for path in EXAMPLES.glob("*/*.py")]
+    assert sorted(f"{folder}/{name}.py" for folder, name in listed) == sorted(there)
+    tested = Path(__file__).read_text()
+    assert [example for example in there if f'"{example}"' not in tested] == []
+
+
+@pytest.mark.parametrize("example", ["fastapi/mounted.py", "litestar/plugin.py"])
+def test_the_chat_streams(example: str) -> None:
+    with running(example) as client:
+        response = client.post("/v1/chat/completions", json=CHAT, headers=SECRET)
+        assert text(response.content) == "Hello, Ada!"
+        assert client.get("/v1/models", headers=SECRET).status_code == 200
+
+
+@pytest.mark.parametrize("example", ["fastapi/save_sqlite.py", "litestar/plugin.py"])
+def test_strangers_are_kept_out(example: str) -> None:
+    with running(example) as client:
+        assert client.post("/v1/chat/completions", json=CHAT).status_code == 401
+
+
+def test_the_mounted_apps_own_routes_are_still_there() -> None:
+    with running("fastapi/mounted.py") as client:
+        assert client.get("/").json() == {"chat": "/v1/chat/completions"}
+
+
+@pytest.mark.parametrize(
+    ("example", "document"),
+    [("fastapi/route.py", "/openapi.json"), ("litestar/handler.py", "/schema/openapi.json")],
+)
+def test_one_route_streams_and_is_documented(example: str, document: str) -> None:
+    with running(example) as client:
+        response = client.post("/ask", json=QUESTION)
+        assert response.status_code == 200
+        assert text(response.content) == "Hello, Ada!"
+        responses = client.get(document).json()["paths"]["/ask"]["post"]["responses"]
+        assert [*responses["200"]["content"]] == ["text/event-stream"]
+        assert client.post("/ask", json={}).status_code in (400, 422)
+
+
+@pytest.mark.parametrize("example", ["fastapi/save_sqlite.py", "litestar/save_sqlite.py"])
+def test_answers_are_saved_also_when_the_client_has_left(
+    example: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "answers.sqlite3"
+    monkeypatch.setenv("DATABASE", str(path))
+    long = {"messages": [{"role": "user", "content": "Ada" * 1000}], "stream": True}
+    with running(example) as client:
+        client.headers.update(SECRET)
+        client.post("/v1/chat/completions", json=CHAT)
+        with client.stream("POST", "/v1/chat/completions", json=long) as response:
+            next(line for line in response.iter_lines() if '"H"' in line)
+    # The server has ended, and with it every request.
+    with closing(sqlite3.connect(path)) as database:
+        saved = dict(database.execute("SELECT outcome, text FROM answers"))
+    assert saved["finished"] == "Hello, Ada!"
+    assert saved["disconnected"].startswith("H")
+    assert not saved["disconnected"].endswith("!")
+
+
+@contextmanager
+def model(answer: Answer, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """A model behind an OpenAI-compatible API, which the examples that begin now call."""
+    with serve(ChatApp(answer)) as url:
+        monkeypatch.setenv("OPENAI_BASE_URL", url)
+        monkeypatch.setenv("OPENAI_API_KEY", "-")
+        monkeypatch.setenv("OPENAI_MODEL", "small")
+        monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+        yield
+
+
+async def greeter(request: ChatRequest) -> AsyncIterator[Any]:
+    """A model that may be asked too much."""
+    assert request.model == "small"
+    if request.prompt == "too much":
+        raise RateLimited(retry_after=7)
+    yield f"Hello, {request.prompt}!"
+    yield Usage(input_tokens=3, output_tokens=5)
+
+
+def test_the_proxy_passes_answers_and_refusals_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    with model(greeter, monkeypatch), running("fastapi/proxy_openai.py") as client:
+        response = client.post("/v1/chat/completions", json=CHAT)
+        assert text(response.content) == "Hello, Ada!"
+        refused = {"messages": [{"role": "user", "content": "too much"}], "stream": True}
+        response = client.post("/v1/chat/completions", json=refused)
+        assert response.status_code == 429
+        assert response.headers["retry-after"] == "7"
+
+
+@pytest.mark.parametrize("example", ["fastapi/langchain_chat.py", "litestar/callbacks.py"])
+def test_langchain_streams_token_by_token_and_with_its_usage(
+    example: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    module("langchain_openai")
+    go_on = threading.Event()
+
+    async def slow(request: ChatRequest) -> AsyncIterator[Any]:
+        yield "Hello, "
+        # Nothing more before the client has that.
+        assert await anyio.to_thread.run_sync(go_on.wait, 10)
+        yield f"{request.prompt}!"
+        yield Usage(input_tokens=3, output_tokens=5)
+
+    with model(slow, monkeypatch), by_command(example) as client:
+        asked = {**CHAT, "stream_options": {"include_usage": True}}
+        with client.stream("POST", "/v1/chat/completions", json=asked) as response:
+            assert response.status_code == 200
+            body = b""
+            for piece in response.iter_bytes():
+                body += piece
+                if b"Hello, " in body:
+                    go_on.set()
+    assert text(body) == "Hello, Ada!"
+    assert usage(body) == {"prompt_tokens": 3, "completion_tokens": 5}
+
+
+@pytest.mark.parametrize("example", ["fastapi/langchain_chat.py", "litestar/callbacks.py"])
+def test_langchain_passes_refusals_on(example: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    module("langchain_openai")
+    refused = {"messages": [{"role": "user", "content": "too much"}], "stream": True}
+    with model(greeter, monkeypatch), by_command(example) as client:
+        response = client.post("/v1/chat/completions", json=refused)
+        assert response.status_code == 429
+        assert response.headers["retry-after"] == "7"
+
+
+def test_the_agent_answers_with_what_its_tool_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    histories: list[Any] = []
+
+    async def scripted(request: ChatRequest) -> AsyncIterator[Any]:
+        histories.append(request.to_openai())
+        assert request.tools[0]["function"]["name"] == "weather"
+        if len(histories) == 1:
+            yield "I look. "
+            yield ToolCall("call_1", "weather", {"city": "Rome"})
+            yield ToolCall("call_2", "weather", "no JSON")
+        else:
+            yield "It is hot."
+
+    with model(scripted, monkeypatch), running("fastapi/agent.py") as client:
+        response = client.post("/v1/chat/completions", json=CHAT)
+        assert text(response.content) == "I look. It is hot."
+        histories.clear()
+        plain = client.get("/v1/events", params={"prompt": "Ada"})
+    results = [
+        json.loads(event.data)["item"]
+        for event in check_stream(plain.content, "events")
+        if event.event == "item-added"
+    ]
+    assert [(result["id"], result.get("error", False)) for result in results] == [
+        ("call_1", False),
+        ("call_2", True),
+    ]
+    asked, said, first, second = histories[1]
+    assert asked == {"role": "user", "content": "Ada"}
+    assert said["content"] == "I look. "
+    assert [call["id"] for call in said["tool_calls"]] == ["call_1", "call_2"]
+    assert (first["tool_call_id"], json.loads(first["content"])["celsius"]) == ("call_1", 31)
+    assert second["content"].startswith("bad arguments")
+
+
+def test_an_agent_that_never_comes_to_an_end_is_stopped(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = 0
+
+    async def scripted(request: ChatRequest) -> AsyncIterator[Any]:
+        nonlocal asked
+        asked += 1
+        yield ToolCall(f"call_{asked}", "weather", {"city": "Rome"})
+
+    with model(scripted, monkeypatch), running("fastapi/agent.py") as client:
+        client.post("/v1/chat/completions", json=CHAT)
+    assert asked == 5
