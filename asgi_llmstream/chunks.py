@@ -194,9 +194,10 @@ class Finish(Chunk, frozen=True, tag="finish"):
 class Error(Chunk, frozen=True, tag="error"):
     """Ends the stream with an error that the client sees; the producer is closed.
 
-    The same as raising `LLMStreamError(message, code=..., status=...)`.
+    The same as raising `LLMStreamError` with these.
     """
 
     message: str
     code: str = "error"
     status: int = 500
+    should_retry: bool | None = None

@@ -61,6 +61,7 @@ from ..events import (
     StepStarted,
     UsageReported,
 )
+from ..sources import as_exception
 from .calls import Calls
 from .usage import UsageSum
 from .values import as_json, check_strings, plain
@@ -165,6 +166,7 @@ class Lifecycle:
             error.status,
             error.param,
             error.retry_after,
+            error.should_retry,
         )
         return [*events, failed]
 
@@ -334,7 +336,7 @@ class Lifecycle:
         return events
 
     def _feed_error(self, chunk: Error) -> list[Event]:
-        return self.fail(LLMStreamError(chunk.message, code=chunk.code, status=chunk.status))
+        return self.fail(as_exception(chunk))
 
     def _next(self) -> int:
         self._seq += 1

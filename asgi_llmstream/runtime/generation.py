@@ -21,12 +21,12 @@ import anyio
 
 from ..backend import Task, new_task, spawn
 from ..chunks import Error, Native, Raw, Text, Usage
-from ..errors import LLMStreamError, public_error
+from ..errors import LLMStreamError
 from ..events import Event
 from ..lifecycle import Lifecycle
 from ..options import StreamOptions
 from ..producers import Steps, discard, open_steps
-from ..sources import chunks_of
+from ..sources import as_exception, chunks_of, public_error
 from .limits import Limits
 from .run import Audience, Run, Stopped
 
@@ -171,7 +171,7 @@ class Generation(Run):
                 self._limits.check(events)
 
     def _end_as_told(self, chunk: Error, events: list[Event]) -> None:
-        error = LLMStreamError(chunk.message, code=chunk.code, status=chunk.status)
+        error = as_exception(chunk)
         self.end("error", events, error)
 
     def _raised(self, error: BaseException) -> None:

@@ -14,9 +14,9 @@ from weakref import WeakKeyDictionary
 from ..chunks import Chunk, Text
 from ..sse import ServerSentEvent
 from . import anthropic, google, langchain, openai, pydantic_ai, responses, sse
-from .base import read_error
+from .failures import as_exception, public_error, read_error
 
-__all__ = ["chunks_of"]
+__all__ = ["as_exception", "chunks_of", "public_error"]
 
 Reader = Callable[[Any], Iterable[Chunk]]
 

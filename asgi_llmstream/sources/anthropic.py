@@ -12,8 +12,9 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 from ..chunks import Chunk, Native, Reasoning, Text, ToolCallDelta, Usage
-from .base import arguments, comes_from, finish, get, read_error, string, unknown
+from .base import arguments, comes_from, finish, get, string, unknown
 from .blocks import read_block, read_sources
+from .failures import read_error
 
 __all__ = ["is_event", "read_event"]
 

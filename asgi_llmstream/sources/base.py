@@ -5,8 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from ..chunks import Error, Finish, FinishReason
-from ..errors import LLMStreamError, Overloaded, RateLimited, UpstreamError, UpstreamTimeout
+from ..chunks import Finish, FinishReason
 
 __all__ = [
     "arguments",
@@ -14,7 +13,6 @@ __all__ = [
     "finish",
     "get",
     "is_named",
-    "read_error",
     "string",
     "unknown",
 ]
@@ -118,35 +116,3 @@ def finish(native: Any) -> Finish:
     """The end of a model call, for a provider's own word."""
     word = string(getattr(native, "value", native))
     return Finish(_FINISH_REASONS.get(word, "other"), word)
-
-
-_ERRORS: dict[Any, type[LLMStreamError]] = {
-    429: RateLimited,
-    "rate_limit_error": RateLimited,
-    "rate_limit_exceeded": RateLimited,
-    503: Overloaded,
-    529: Overloaded,
-    "overloaded": Overloaded,
-    "overloaded_error": Overloaded,
-    408: UpstreamTimeout,
-    504: UpstreamTimeout,
-    "timeout": UpstreamTimeout,
-    "timeout_error": UpstreamTimeout,
-}
-
-
-def read_error(item: Any) -> list[Error]:
-    """A provider's error: what kind it is, in our words, since its text is not ours to show.
-
-    Args:
-        item: `{"error": {"type", "code", ...}}`, or an object with these fields itself.
-    """
-    details = get(item, "error") or item
-    words = [get(details, name) for name in ("code", "type")] if not _is_word(details) else []
-    kinds = [_ERRORS[word] for word in words if _is_word(word) and word in _ERRORS]
-    kind = kinds[0] if kinds else UpstreamError
-    return [Error(kind.default_message, kind.default_code, kind.default_status)]
-
-
-def _is_word(value: Any) -> bool:
-    return isinstance(value, str | int)

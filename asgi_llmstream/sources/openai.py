@@ -11,8 +11,9 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 from ..chunks import Chunk, Native, Reasoning, Refusal, Text, ToolCallDelta, Usage
-from .base import arguments, comes_from, finish, get, read_error, string, unknown
+from .base import arguments, comes_from, finish, get, string, unknown
 from .blocks import read_content, read_sources
+from .failures import read_error
 
 __all__ = ["is_chat", "is_helper_event", "read_chat", "read_helper_event", "read_usage"]
 

@@ -11,8 +11,9 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 from ..chunks import Chunk, Finish, Reasoning, Refusal, Text, ToolCallDelta
-from .base import arguments, finish, get, read_error, string
+from .base import arguments, finish, get, string
 from .blocks import read_sources
+from .failures import read_error
 from .openai import read_usage
 
 __all__ = ["is_event", "read_event"]
