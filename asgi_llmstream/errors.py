@@ -27,6 +27,7 @@ __all__ = [
     "UnsupportedMediaType",
     "UpstreamError",
     "UpstreamTimeout",
+    "UpstreamTruncated",
 ]
 
 
@@ -196,6 +197,21 @@ class UpstreamError(LLMStreamError):
     default_status = 502
     default_code = "upstream_error"
     default_message = "The model provider could not answer."
+
+
+class UpstreamTruncated(UpstreamError):
+    """The producer returned, and a provider's answer that it had begun to pass on has no end."""
+
+    default_code = "upstream_truncated"
+    default_message = "The model provider's answer broke off."
+
+    def __str__(self) -> str:
+        """Return what the log shall say, since whoever reads it can do something about it."""
+        return (
+            "a provider's answer has no end (finish_reason, message_stop, response.completed, "
+            "chunk_position, agent_run_result): the provider broke it off, or the producer did "
+            "not pass its last items on. If that is on purpose, yield Finish(...) before you return"
+        )
 
 
 class Overloaded(LLMStreamError):

@@ -10,7 +10,7 @@ from types import MappingProxyType
 from typing import Any
 
 import pytest
-from providers import module
+from providers import module, read
 
 from asgi_llmstream.chunks import (
     Chunk,
@@ -31,14 +31,9 @@ from asgi_llmstream.chunks import (
     Usage,
 )
 from asgi_llmstream.message import Message
-from asgi_llmstream.sources import chunks_of
 from asgi_llmstream.sse import ServerSentEvent
 
 RECORDINGS = Path(__file__).parent / "recordings"
-
-
-def read(item: object) -> list[Chunk]:
-    return list(chunks_of(item))
 
 
 # Strings and our own chunks

@@ -3,19 +3,27 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from typing import Any
 
-from ..chunks import Finish, FinishReason
+from ..chunks import Chunk, Finish, FinishReason, Native, Upstream, Usage
 
 __all__ = [
+    "SAY_THEIR_END",
     "arguments",
+    "call_name",
     "comes_from",
     "finish",
     "get",
     "is_named",
     "string",
+    "under_way",
     "unknown",
 ]
+
+SAY_THEIR_END = frozenset({"openai", "anthropic", "google_genai"})
+"""The providers whose answers always end with a word of their own, as LangChain and Pydantic AI
+name them: both say that an answer has ended also where it was cut off."""
 
 _NOT_PYDANTIC: Any = object()
 
@@ -74,6 +82,23 @@ def arguments(value: Any) -> str:
     if isinstance(value, dict | list):
         return json.dumps(value, ensure_ascii=False, separators=(",", ":"), default=str)
     return string(value)
+
+
+def call_name(value: Any) -> str | None:
+    """The name of a model call, for `Upstream`, where a provider gives one."""
+    return value if isinstance(value, str) and value else None
+
+
+def under_way(
+    chunks: Iterable[Chunk], call: str | None = None, *, promised: bool = False
+) -> list[Chunk]:
+    """The chunks of an object that is not its model call's last, and that the call goes on."""
+    said = list(chunks)
+    is_silent = _SILENT.issuperset(map(type, said))
+    return [Upstream("silent" if is_silent else "speaking", call, promised), *said]
+
+
+_SILENT = frozenset({Usage, Native})
 
 
 # The providers' words do not contradict each other, so one table serves them all, also where a
