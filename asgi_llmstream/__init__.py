@@ -39,6 +39,7 @@ from .errors import (
     Unauthorized,
     UpstreamError,
     UpstreamTimeout,
+    UpstreamTruncated,
 )
 from .foreign.middleware import LLMStreamMiddleware
 from .message import Message, MessageToolCall
@@ -85,6 +86,7 @@ __all__ = [
     "Unauthorized",
     "UpstreamError",
     "UpstreamTimeout",
+    "UpstreamTruncated",
     "Usage",
     "accumulate",
     "collect",

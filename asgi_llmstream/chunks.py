@@ -26,6 +26,7 @@ __all__ = [
     "ToolCall",
     "ToolCallDelta",
     "ToolResult",
+    "Upstream",
     "Usage",
 ]
 
@@ -137,6 +138,23 @@ class Native(Chunk, frozen=True, tag="native"):
     fields: dict[str, Any]
 
 
+class Upstream(Chunk, frozen=True, tag="upstream"):
+    """What a provider's object says of the model call that it belongs to: the readers make it,
+    so that an answer that the provider broke off is not taken for a whole one. It causes no event.
+
+    Attributes:
+        state: what became of the call. "silent": it goes on, and says nothing. "speaking": it goes
+            on. "stopped": whoever is between us and the provider saw its end. "over": the provider
+            said its end. "left": the producer said that nothing more is to come, of any call.
+        call: the call's name, if its provider repeats it in each object.
+        promised: its provider always says its end, so that "stopped" is none.
+    """
+
+    state: Literal["silent", "speaking", "stopped", "over", "left"]
+    call: str | None = None
+    promised: bool = False
+
+
 class Raw(Chunk, frozen=True, tag="raw"):
     """The bytes of a `ServerSentEvent` that the producer yielded; the plain format alone
     carries it."""
@@ -179,7 +197,8 @@ class Usage(Chunk, frozen=True, tag="usage"):
 
 class Finish(Chunk, frozen=True, tag="finish"):
     """A model call ended, and why. The stream goes on until the producer returns, so that an
-    agent can call the model again; the last `Finish` is the answer's.
+    agent can call the model again; the last `Finish` is the answer's. A producer that leaves a
+    provider's stream early on purpose says so with it: else the answer counts as cut off.
 
     Attributes:
         reason: in our words. None, for providers that do not tell the two apart, means
@@ -194,9 +213,10 @@ class Finish(Chunk, frozen=True, tag="finish"):
 class Error(Chunk, frozen=True, tag="error"):
     """Ends the stream with an error that the client sees; the producer is closed.
 
-    The same as raising `LLMStreamError(message, code=..., status=...)`.
+    The same as raising `LLMStreamError` with these.
     """
 
     message: str
     code: str = "error"
     status: int = 500
+    should_retry: bool | None = None

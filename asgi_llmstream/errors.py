@@ -1,13 +1,11 @@
 """Every exception of the package, each with its HTTP status and a message that is safe to show.
 
-What a client reads is decided here and nowhere else: `public_error` turns any exception into an
-`LLMStreamError`, and only an `LLMStreamError`'s own message ever reaches the wire.
+What a client may know of other exceptions is decided in `sources.failures`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from typing import Any, ClassVar
+from typing import ClassVar
 
 __all__ = [
     "BadRequest",
@@ -29,7 +27,7 @@ __all__ = [
     "UnsupportedMediaType",
     "UpstreamError",
     "UpstreamTimeout",
-    "public_error",
+    "UpstreamTruncated",
 ]
 
 
@@ -47,6 +45,9 @@ class LLMStreamError(Exception):
         param: the request field at fault, if one is.
         retry_after: seconds after which a retry makes sense, sent as `Retry-After`
             (RFC 9110 section 10.2.3); a string goes out as it is, so a date works too.
+        should_retry: whether a client shall repeat the request by itself, sent as
+            `x-should-retry`, which OpenAI's and Anthropic's clients obey; if left out they
+            repeat 408, 409, 429 and every 5xx.
 
     Raises:
         TypeError: if `message`, `code` or `param` is no text.
@@ -65,6 +66,7 @@ class LLMStreamError(Exception):
         code: str | None = None,
         param: str | None = None,
         retry_after: float | str | None = None,
+        should_retry: bool | None = None,
     ) -> None:
         for text in (message, code, param):
             if not isinstance(text, str | None):
@@ -74,6 +76,7 @@ class LLMStreamError(Exception):
         self.code = self.default_code if code is None else code
         self.param = param
         self.retry_after = _retry_after(retry_after)
+        self.should_retry = should_retry
         if not 400 <= self.status <= 599:
             raise ValueError(f"status must be 400 to 599, not {self.status!r}")
         super().__init__(self.message)
@@ -81,9 +84,12 @@ class LLMStreamError(Exception):
     @property
     def headers(self) -> list[tuple[bytes, bytes]]:
         """The HTTP headers that belong to this error, as ASGI wants them."""
-        if self.retry_after is None:
-            return []
-        return [(b"retry-after", self.retry_after.encode("ascii"))]
+        found = []
+        if self.retry_after is not None:
+            found.append((b"retry-after", self.retry_after.encode("ascii")))
+        if self.should_retry is not None:
+            found.append((b"x-should-retry", b"true" if self.should_retry else b"false"))
+        return found
 
 
 def _retry_after(value: float | str | None) -> str | None:
@@ -193,6 +199,21 @@ class UpstreamError(LLMStreamError):
     default_message = "The model provider could not answer."
 
 
+class UpstreamTruncated(UpstreamError):
+    """The producer returned, and a provider's answer that it had begun to pass on has no end."""
+
+    default_code = "upstream_truncated"
+    default_message = "The model provider's answer broke off."
+
+    def __str__(self) -> str:
+        """Return what the log shall say, since whoever reads it can do something about it."""
+        return (
+            "a provider's answer has no end (finish_reason, message_stop, response.completed, "
+            "chunk_position, agent_run_result): the provider broke it off, or the producer did "
+            "not pass its last items on. If that is on purpose, yield Finish(...) before you return"
+        )
+
+
 class Overloaded(LLMStreamError):
     """We, or the model's provider, have too much to do."""
 
@@ -235,65 +256,3 @@ class TotalTimeout(UpstreamTimeout):
 
     default_code = "total_timeout"
     default_message = "The answer took too long."
-
-
-def public_error(error: BaseException) -> LLMStreamError:
-    """What the client may know of `error`.
-
-    Ours pass as they are. A framework's `HTTPException` (a `status_code` and a `detail`) was
-    written for the client and keeps both. A provider's error is recognised by its `status_code`
-    and `response`, without importing its SDK: 429 stays 429 with its `Retry-After`, 503 (and
-    Anthropic's 529, "overloaded") becomes 503, 408 and 504 and timeouts 504; all others are
-    between us and the provider: 502. The rest is ours to mend: a generic 500.
-    """
-    if isinstance(error, LLMStreamError):
-        if isinstance(getattr(error, "message", None), str):
-            return error
-        # A subclass whose `__init__` did not call ours.
-        return LLMStreamError(status=type(error).default_status, code=type(error).default_code)
-    status = getattr(error, "status_code", None)
-    if status is None:  # httpx keeps it in the response
-        status = getattr(getattr(error, "response", None), "status_code", None)
-    if isinstance(status, int) and not isinstance(status, bool):
-        response = getattr(error, "response", None)
-        if response is None and hasattr(error, "detail") and 400 <= status <= 599:
-            retry_after = _header(getattr(error, "headers", None), "retry-after")
-            text = error.detail if isinstance(error.detail, str) else None
-            return LLMStreamError(text, status=status, code="http_error", retry_after=retry_after)
-        return _provider_error(status, response)
-    names = set(_class_names(error))
-    if names & _TIMEOUTS:
-        return UpstreamTimeout()
-    if names & _CONNECTION_FAILURES:
-        return UpstreamError()
-    return LLMStreamError()
-
-
-# The SDKs' and their HTTP clients' own names: openai, anthropic, httpx and httpx2 share them.
-_TIMEOUTS = {"TimeoutError", "APITimeoutError", "TimeoutException"}
-_CONNECTION_FAILURES = {"APIConnectionError", "TransportError", "APIError"}
-
-
-def _class_names(error: BaseException) -> Iterator[str]:
-    return (cls.__name__ for cls in type(error).__mro__)
-
-
-def _provider_error(status: int, response: Any) -> LLMStreamError:
-    if status == 429:
-        headers = getattr(response, "headers", None)
-        return RateLimited(retry_after=_header(headers, "retry-after"))
-    if status in (503, 529):
-        return Overloaded()
-    if status in (408, 504):
-        return UpstreamTimeout()
-    return UpstreamError()
-
-
-def _header(headers: Any, name: str) -> str | None:
-    """A header that came from elsewhere, if it is fit to be sent on."""
-    if not isinstance(headers, Mapping):
-        return None
-    for key, value in headers.items():
-        if isinstance(key, str) and key.lower() == name and isinstance(value, str):
-            return value if value.isascii() and value.isprintable() else None
-    return None

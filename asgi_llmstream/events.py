@@ -153,6 +153,7 @@ class RunFailed(Terminal, frozen=True, tag="run-failed"):
 
     Attributes:
         retry_after: when a retry makes sense, see `LLMStreamError`.
+        should_retry: whether one does, see there.
     """
 
     message: str
@@ -160,6 +161,7 @@ class RunFailed(Terminal, frozen=True, tag="run-failed"):
     status: int
     param: str | None = None
     retry_after: str | None = None
+    should_retry: bool | None = None
 
 
 class RunAborted(Terminal, frozen=True, tag="run-aborted"):

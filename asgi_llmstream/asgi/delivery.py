@@ -209,6 +209,7 @@ def _error_of(end: Terminal | None) -> LLMStreamError:
         code=end.code,
         param=end.param,
         retry_after=end.retry_after,
+        should_retry=end.should_retry,
     )
 
 

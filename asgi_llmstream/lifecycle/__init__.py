@@ -1,5 +1,6 @@
 """The state machine: chunks in, well-ordered events out."""
 
 from .machine import Lifecycle
+from .underway import Underway
 
-__all__ = ["Lifecycle"]
+__all__ = ["Lifecycle", "Underway"]

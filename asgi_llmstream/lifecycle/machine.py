@@ -13,6 +13,7 @@
     Step            the step            the next chunk begins a step of this name
     Native          nothing             passes it on, unless it only repeats itself
     Usage           nothing             reports the total so far
+    Upstream        nothing             notes whether a provider's answer is under way
     Finish          all parts           the model call is over: more content begins a step
     Error           the step            ends the run
 
@@ -41,6 +42,7 @@ from ..chunks import (
     ToolCall,
     ToolCallDelta,
     ToolResult,
+    Upstream,
     Usage,
 )
 from ..errors import LLMStreamError
@@ -61,7 +63,9 @@ from ..events import (
     StepStarted,
     UsageReported,
 )
+from ..sources import as_exception
 from .calls import Calls
+from .underway import Underway
 from .usage import UsageSum
 from .values import as_json, check_strings, plain
 
@@ -108,6 +112,7 @@ class Lifecycle:
         self._broken = False
         self._finish: Finish | None = None
         self._used = UsageSum()
+        self._underway = Underway()
         self._native: dict[str, Any] = {}
         self.ended = False
 
@@ -138,10 +143,12 @@ class Lifecycle:
         """The producer is done: close what is open, and end.
 
         Raises:
+            UpstreamTruncated: if a provider's answer was begun and has not ended.
             ValueError: as `feed`.
             RuntimeError: as `feed`.
         """
         self._check_running()
+        self._underway.check()
         self._check_names()
         finish = self._finish
         events = self._close_step()
@@ -165,6 +172,7 @@ class Lifecycle:
             error.status,
             error.param,
             error.retry_after,
+            error.should_retry,
         )
         return [*events, failed]
 
@@ -321,6 +329,10 @@ class Lifecycle:
         total = self._used.report(chunk)
         return [UsageReported(self._next(), total)]
 
+    def _feed_upstream(self, chunk: Upstream) -> list[Event]:
+        self._underway.hear(chunk)
+        return []
+
     def _feed_finish(self, chunk: Finish) -> list[Event]:
         if chunk.reason is not None and chunk.reason not in get_args(FinishReason):
             raise ValueError(f"{chunk.reason!r} is no finish reason: use Finish('other', 'it')")
@@ -334,7 +346,7 @@ class Lifecycle:
         return events
 
     def _feed_error(self, chunk: Error) -> list[Event]:
-        return self.fail(LLMStreamError(chunk.message, code=chunk.code, status=chunk.status))
+        return self.fail(as_exception(chunk))
 
     def _next(self) -> int:
         self._seq += 1
@@ -442,6 +454,7 @@ _TABLE: dict[type[Chunk], Callable[[Lifecycle, Any], list[Event]]] = {
     Native: Lifecycle._feed_native,
     Step: Lifecycle._feed_step,
     Usage: Lifecycle._feed_usage,
+    Upstream: Lifecycle._feed_upstream,
     Finish: Lifecycle._feed_finish,
     Error: Lifecycle._feed_error,
 }

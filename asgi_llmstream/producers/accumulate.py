@@ -7,7 +7,8 @@ from typing import Any
 
 import anyio
 
-from ..chunks import Error
+from ..chunks import Error, Upstream
+from ..lifecycle import Underway
 from ..message import Message
 from ..sources import chunks_of
 from .iterables import Producer, Steps, discard, open_steps
@@ -52,6 +53,8 @@ class Accumulation:
         """The chunks.
 
         Raises:
+            UpstreamTruncated: after the last, if the source ended in the middle of a provider's
+                answer: nobody shall act on half a tool call.
             TypeError: at the first step, if there is nothing to iterate over; at a chunk that no
                 producer may yield.
         """
@@ -69,14 +72,16 @@ async def _pass_through(
 ) -> AsyncGenerator[Any, None]:
     steps = await open_steps(source)
     opened.append(steps)
+    underway = Underway()
     try:
         advance = steps.advance()
         while True:
             try:
                 item = await advance
             except StopAsyncIteration:
+                underway.check()
                 return
-            failed = _add(message, item)
+            failed = _add(message, underway, item)
             try:
                 yield item
             except GeneratorExit:
@@ -94,10 +99,12 @@ async def _pass_through(
         await steps.close(lambda: anyio.CancelScope(shield=True))
 
 
-def _add(message: Message, item: object) -> bool:
+def _add(message: Message, underway: Underway, item: object) -> bool:
     """Add the item's chunks, and say whether one was an `Error`, after which nothing counts."""
     for chunk in chunks_of(item):
         message += chunk
+        if type(chunk) is Upstream:
+            underway.hear(chunk)
         if isinstance(chunk, Error):
             return True
     return False

@@ -21,12 +21,11 @@ import anyio
 
 from ..backend import Task, new_task, spawn
 from ..chunks import Error, Native, Raw, Text, Usage
-from ..errors import LLMStreamError, public_error
-from ..events import Event
+from ..errors import LLMStreamError
 from ..lifecycle import Lifecycle
 from ..options import StreamOptions
 from ..producers import Steps, discard, open_steps
-from ..sources import chunks_of
+from ..sources import as_exception, chunks_of, public_error
 from .limits import Limits
 from .run import Audience, Run, Stopped
 
@@ -161,7 +160,7 @@ class Generation(Run):
             if not events:
                 continue
             if isinstance(chunk, Error):
-                self._end_as_told(chunk, events)
+                self.end("error", events, as_exception(chunk))
                 return
             # Usage and what is the provider's own say nothing yet.
             if self.deadlines.spoke_at is None and kind not in (Usage, Native):
@@ -169,10 +168,6 @@ class Generation(Run):
             self.emit(events)
             if self._limits is not None:
                 self._limits.check(events)
-
-    def _end_as_told(self, chunk: Error, events: list[Event]) -> None:
-        error = LLMStreamError(chunk.message, code=chunk.code, status=chunk.status)
-        self.end("error", events, error)
 
     def _raised(self, error: BaseException) -> None:
         if self.outcome is None:

@@ -11,12 +11,12 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 from weakref import WeakKeyDictionary
 
-from ..chunks import Chunk, Text
+from ..chunks import Chunk, Finish, Text, Upstream
 from ..sse import ServerSentEvent
 from . import anthropic, google, langchain, openai, pydantic_ai, responses, sse
-from .base import read_error
+from .failures import as_exception, public_error, read_error
 
-__all__ = ["chunks_of"]
+__all__ = ["as_exception", "chunks_of", "public_error"]
 
 Reader = Callable[[Any], Iterable[Chunk]]
 
@@ -64,6 +64,10 @@ def _read_chunk(item: Chunk) -> Iterable[Chunk]:
     return (item,)
 
 
+def _read_finish(item: Finish) -> Iterable[Chunk]:
+    return (_LEFT, item)  # the producer's own word
+
+
 def _read_mapping(item: Mapping[str, Any]) -> Iterable[Chunk]:
     fields = item if isinstance(item, dict) else dict(item)
     for has_this_shape, reader in _BY_SHAPE:
@@ -83,9 +87,12 @@ def _unknown(what: str) -> TypeError:
     return TypeError(f"cannot stream {what}: a producer may yield {ACCEPTED}")
 
 
+_LEFT = Upstream("left")
+
 _BY_CLASS: tuple[tuple[type | tuple[type, ...], Reader], ...] = (
     (str, _read_str),
     ((bytes, bytearray), _read_bytes),
+    (Finish, _read_finish),
     (Chunk, _read_chunk),
     (Mapping, _read_mapping),
     (tuple, _read_tuple),

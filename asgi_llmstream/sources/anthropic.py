@@ -11,9 +11,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
-from ..chunks import Chunk, Native, Reasoning, Text, ToolCallDelta, Usage
-from .base import arguments, comes_from, finish, get, read_error, string, unknown
+from ..chunks import Chunk, Native, Reasoning, Text, ToolCallDelta, Upstream, Usage
+from .base import arguments, call_name, comes_from, finish, get, string, under_way, unknown
 from .blocks import read_block, read_sources
+from .failures import read_error
 
 __all__ = ["is_event", "read_event"]
 
@@ -30,16 +31,24 @@ def is_event(item: object) -> bool:
 
 def read_event(item: Any) -> Iterable[Chunk]:
     kind = get(item, "type")
-    reader = _EVENTS.get(kind)
-    if reader is not None:
+    if (reader := _EVENTS.get(kind)) is not None:
         return reader(item)
-    if kind in _KNOWN or kind in _DERIVED:
+    if (reader := _MIDDLE.get(kind)) is not None:
+        return under_way(reader(item))
+    if kind == "ping" or kind in _DERIVED:
         return ()
-    return (Native("anthropic", {"event": unknown(item, frozenset())}),)
+    return under_way([Native("anthropic", {"event": unknown(item, frozenset())})])
 
 
 def _read_start(event: Any) -> Iterator[Chunk]:
-    return _read_usage(get(event, "message"))
+    message = get(event, "message")
+    # Only this event names the message; others belong to it until the next one starts.
+    yield Upstream("speaking", call_name(get(message, "id")))
+    yield from _read_usage(message)
+
+
+def _read_stop(event: Any) -> Iterable[Chunk]:
+    return (Upstream("over"),)
 
 
 def _read_block_start(event: Any) -> Iterator[Chunk]:
@@ -115,11 +124,16 @@ def _read_usage(holder: Any) -> Iterator[Chunk]:
 
 _EVENTS: dict[Any, Callable[[Any], Iterable[Chunk]]] = {
     "message_start": _read_start,
-    "content_block_start": _read_block_start,
-    "content_block_delta": _read_block_delta,
-    "message_delta": _read_message_delta,
+    "message_stop": _read_stop,
     "message": _read_whole,
     "error": read_error,
+}
+# After these a message goes on.
+_MIDDLE: dict[Any, Callable[[Any], Iterable[Chunk]]] = {
+    "content_block_start": _read_block_start,
+    "content_block_delta": _read_block_delta,
+    "content_block_stop": lambda event: (),
+    "message_delta": _read_message_delta,
 }
 
 _KNOWN_IN_MESSAGE_DELTA = frozenset({"type", "delta", "usage"})
@@ -136,4 +150,4 @@ _KNOWN_IN_USAGE = frozenset(
 
 # What the SDK's helper stream derives from the raw events.
 _DERIVED = {"text", "input_json", "citation", "thinking", "signature", "compaction"}
-_KNOWN = {*_EVENTS, "content_block_stop", "message_stop", "ping"}
+_KNOWN = {*_EVENTS, *_MIDDLE, "ping"}

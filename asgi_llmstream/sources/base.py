@@ -3,21 +3,27 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from typing import Any
 
-from ..chunks import Error, Finish, FinishReason
-from ..errors import LLMStreamError, Overloaded, RateLimited, UpstreamError, UpstreamTimeout
+from ..chunks import Chunk, Finish, FinishReason, Native, Upstream, Usage
 
 __all__ = [
+    "SAY_THEIR_END",
     "arguments",
+    "call_name",
     "comes_from",
     "finish",
     "get",
     "is_named",
-    "read_error",
     "string",
+    "under_way",
     "unknown",
 ]
+
+SAY_THEIR_END = frozenset({"openai", "anthropic", "google_genai"})
+"""The providers whose answers always end with a word of their own, as LangChain and Pydantic AI
+name them: both say that an answer has ended also where it was cut off."""
 
 _NOT_PYDANTIC: Any = object()
 
@@ -78,6 +84,23 @@ def arguments(value: Any) -> str:
     return string(value)
 
 
+def call_name(value: Any) -> str | None:
+    """The name of a model call, for `Upstream`, where a provider gives one."""
+    return value if isinstance(value, str) and value else None
+
+
+def under_way(
+    chunks: Iterable[Chunk], call: str | None = None, *, promised: bool = False
+) -> list[Chunk]:
+    """The chunks of an object that is not its model call's last, and that the call goes on."""
+    said = list(chunks)
+    is_silent = _SILENT.issuperset(map(type, said))
+    return [Upstream("silent" if is_silent else "speaking", call, promised), *said]
+
+
+_SILENT = frozenset({Usage, Native})
+
+
 # The providers' words do not contradict each other, so one table serves them all, also where a
 # framework passes on the word of whatever provider is behind it.
 _FINISH_REASONS: dict[str, FinishReason | None] = {
@@ -118,35 +141,3 @@ def finish(native: Any) -> Finish:
     """The end of a model call, for a provider's own word."""
     word = string(getattr(native, "value", native))
     return Finish(_FINISH_REASONS.get(word, "other"), word)
-
-
-_ERRORS: dict[Any, type[LLMStreamError]] = {
-    429: RateLimited,
-    "rate_limit_error": RateLimited,
-    "rate_limit_exceeded": RateLimited,
-    503: Overloaded,
-    529: Overloaded,
-    "overloaded": Overloaded,
-    "overloaded_error": Overloaded,
-    408: UpstreamTimeout,
-    504: UpstreamTimeout,
-    "timeout": UpstreamTimeout,
-    "timeout_error": UpstreamTimeout,
-}
-
-
-def read_error(item: Any) -> list[Error]:
-    """A provider's error: what kind it is, in our words, since its text is not ours to show.
-
-    Args:
-        item: `{"error": {"type", "code", ...}}`, or an object with these fields itself.
-    """
-    details = get(item, "error") or item
-    words = [get(details, name) for name in ("code", "type")] if not _is_word(details) else []
-    kinds = [_ERRORS[word] for word in words if _is_word(word) and word in _ERRORS]
-    kind = kinds[0] if kinds else UpstreamError
-    return [Error(kind.default_message, kind.default_code, kind.default_status)]
-
-
-def _is_word(value: Any) -> bool:
-    return isinstance(value, str | int)

@@ -1,7 +1,8 @@
 """google-genai's `GenerateContentResponse` chunks.
 
-Only candidate 0 is read. Usage is cumulative. Code that Google runs itself is not read. Thought
-signatures are not kept: they belong to Google's own parts, which nothing here writes.
+Only candidate 0 is read; its `finish_reason` is the end. Usage is cumulative. Code that Google
+runs itself is not read. Thought signatures are not kept: they belong to Google's own parts, which
+nothing here writes.
 """
 
 from __future__ import annotations
@@ -10,8 +11,8 @@ from base64 import b64encode
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from ..chunks import Chunk, File, Finish, Reasoning, Source, Text, ToolCall, Usage
-from .base import finish, get, string
+from ..chunks import Chunk, File, Finish, Reasoning, Source, Text, ToolCall, Upstream, Usage
+from .base import call_name, finish, get, string, under_way
 
 __all__ = ["is_response", "read_response"]
 
@@ -22,6 +23,13 @@ def is_response(item: object) -> bool:
 
 
 def read_response(item: Any) -> Iterable[Chunk]:
+    chunks = list(_read_response(item))
+    call = call_name(get(item, "response_id")) or "google"
+    ends = any(type(chunk) is Finish for chunk in chunks)
+    return [*under_way(chunks, call), *([Upstream("over", call)] if ends else ())]
+
+
+def _read_response(item: Any) -> Iterator[Chunk]:
     for candidate in get(item, "candidates") or ():
         if not get(candidate, "index"):
             yield from _read_candidate(candidate)

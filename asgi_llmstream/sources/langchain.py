@@ -2,6 +2,9 @@
 
 Their usage is additive: each chunk tells what it adds. The tools' messages are results, the
 users' and the system's are not part of the answer.
+
+A model's answer ends with its provider's reason for it, or else, of a provider that is not known
+to give one, with the chunk or event that LangChain itself ends it with.
 """
 
 from __future__ import annotations
@@ -10,11 +13,23 @@ import zlib
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from ..chunks import Chunk, Finish, Reasoning, Refusal, ToolCall, ToolCallDelta, ToolResult, Usage
-from .base import arguments, finish, get, is_named, string
+from ..chunks import (
+    Chunk,
+    Finish,
+    Reasoning,
+    Refusal,
+    ToolCall,
+    ToolCallDelta,
+    ToolResult,
+    Upstream,
+    Usage,
+)
+from .base import SAY_THEIR_END, arguments, call_name, finish, get, is_named, string, under_way
 from .blocks import read_content
 
 __all__ = ["is_event", "is_message", "is_pair", "read_event", "read_message", "read_pair"]
+
+_CALL = "langchain"  # names the call of a bare model, whose chunks have no name of their own
 
 
 def is_message(item: object) -> bool:
@@ -28,7 +43,7 @@ def is_pair(item: tuple[Any, ...]) -> bool:
 
 
 def read_pair(item: tuple[Any, ...]) -> Iterable[Chunk]:
-    return read_message(item[0])
+    return read_message(item[0], call_name(item[1].get("langgraph_checkpoint_ns")) or _CALL)
 
 
 def is_event(item: dict[str, Any]) -> bool:
@@ -38,8 +53,13 @@ def is_event(item: dict[str, Any]) -> bool:
 
 def read_event(item: dict[str, Any]) -> Iterable[Chunk]:
     """A model's chunks and the tools' results; every other event repeats or surrounds these."""
-    data = item.get("data") or {}
+    data, run = item.get("data") or {}, call_name(item["run_id"])
+    is_outermost = item.get("parent_ids") == []
     match item["event"]:
+        case "on_chain_start" | "on_chat_model_start" if is_outermost:
+            return (Upstream("speaking", run),)
+        case "on_chain_end" | "on_chat_model_end":
+            return (Upstream("stopped", run),)
         case "on_chat_model_stream":
             said = data.get("chunk")
         case "on_tool_end":
@@ -49,14 +69,27 @@ def read_event(item: dict[str, Any]) -> Iterable[Chunk]:
             return (ToolResult(data["tool_call_id"], "The tool failed.", error=True),)
         case _:
             return ()
-    return read_message(said) if is_message(said) else ()
+    return read_message(said, run) if is_message(said) else ()
 
 
-def read_message(message: Any) -> Iterable[Chunk]:
+def read_message(message: Any, call: str | None = _CALL) -> Iterable[Chunk]:
     if is_named(message, "ToolMessage"):
         failed = get(message, "status") == "error"
         return (ToolResult(message.tool_call_id, message.content, failed),)
+    if is_named(message, "AIMessageChunk"):
+        return _read_chunk(message, call)
     return _read_answer(message) if is_named(message, "AIMessage") else ()
+
+
+def _read_chunk(message: Any, call: str | None) -> list[Chunk]:
+    chunks = list(_read_answer(message))
+    provider = (get(message, "response_metadata") or {}).get("model_provider")
+    said = under_way(chunks, call, promised=provider in SAY_THEIR_END)
+    if any(type(chunk) is Finish for chunk in chunks):
+        said.append(Upstream("over", call))
+    elif get(message, "chunk_position") == "last":
+        said.append(Upstream("stopped", call))
+    return said
 
 
 def _read_answer(message: Any) -> Iterator[Chunk]:

@@ -2,7 +2,8 @@
 plain dicts, and those of whoever speaks like it (litellm, llama-cpp-python, many servers).
 
 Only choice 0 is read: the others are other answers to the same question, and merging them would
-make nonsense. Both `reasoning_content` and `reasoning` are read, since compatible servers differ.
+make nonsense. Its `finish_reason` is the end; the usage that follows is not needed for a whole
+answer. Both `reasoning_content` and `reasoning` are read, since compatible servers differ.
 """
 
 from __future__ import annotations
@@ -10,9 +11,20 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from ..chunks import Chunk, Native, Reasoning, Refusal, Text, ToolCallDelta, Usage
-from .base import arguments, comes_from, finish, get, read_error, string, unknown
+from ..chunks import (
+    Chunk,
+    Finish,
+    Native,
+    Reasoning,
+    Refusal,
+    Text,
+    ToolCallDelta,
+    Upstream,
+    Usage,
+)
+from .base import arguments, call_name, comes_from, finish, get, string, unknown
 from .blocks import read_content, read_sources
+from .failures import read_error
 
 __all__ = ["is_chat", "is_helper_event", "read_chat", "read_helper_event", "read_usage"]
 
@@ -36,19 +48,37 @@ def read_helper_event(item: Any) -> Iterable[Chunk]:
 def read_chat(item: Any) -> Iterable[Chunk]:
     if get(item, "error"):
         return read_error(item)  # compatible servers send it in mid-stream, as a chunk
-    chunks: list[Chunk] = []
+    said: list[Chunk] = []
     native = unknown(item, _KNOWN_IN_CHUNK)
     fields = {"chunk": native} if native else {}
-    for choice in get(item, "choices") or ():
+    choices = get(item, "choices") or ()
+    for choice in choices:
         if not get(choice, "index"):
             fields |= _unknown_in_choice(choice)
-            chunks += _read_choice(choice)
-    if fields:
-        chunks.insert(0, Native("openai", fields))
+            said += _read_choice(choice)
     usage = get(item, "usage")
+    chunks: list[Chunk] = []
+    # Usage alone follows the end, and whole answers need none.
+    if (choices or usage is None) and not any(map(_is_whole, choices)):
+        chunks.append(_progress(item, said))
+    if fields:
+        chunks.append(Native("openai", fields))
+    chunks += said
     if usage is not None:
         chunks.append(read_usage(usage))
     return chunks
+
+
+def _progress(item: Any, said: list[Chunk]) -> Upstream:
+    # An empty id is Azure's, of what it says about the prompt.
+    call = call_name(get(item, "id"))
+    if not said:
+        return Upstream("silent", call)
+    return Upstream("over" if type(said[-1]) is Finish else "speaking", call)
+
+
+def _is_whole(choice: Any) -> bool:
+    return get(choice, "delta") is None and get(choice, "message") is not None
 
 
 _KNOWN_IN_CHUNK = frozenset(

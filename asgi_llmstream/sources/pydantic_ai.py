@@ -1,7 +1,8 @@
 """Pydantic AI's stream events, of `agent.run_stream_events()` and event stream handlers.
 
 A model's words come in parts, which start, grow and end; each thing is read where it comes
-first. The run's end tells its usage, of all model calls together.
+first. The run's end tells its usage, of all model calls together, and nothing else is its end:
+an event stream handler is not told it.
 """
 
 from __future__ import annotations
@@ -9,8 +10,18 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
-from ..chunks import Chunk, Finish, Reasoning, Step, Text, ToolCallDelta, ToolResult, Usage
-from .base import arguments, finish, get, string
+from ..chunks import (
+    Chunk,
+    Finish,
+    Reasoning,
+    Step,
+    Text,
+    ToolCallDelta,
+    ToolResult,
+    Upstream,
+    Usage,
+)
+from .base import SAY_THEIR_END, arguments, finish, get, string, under_way
 
 __all__ = ["is_event", "read_event"]
 
@@ -21,8 +32,11 @@ def is_event(item: object) -> bool:
 
 
 def read_event(item: Any) -> Iterable[Chunk]:
-    reader = _EVENTS.get(get(item, "event_kind"))
-    return () if reader is None else reader(item)
+    kind = get(item, "event_kind")
+    if kind == "agent_run_result":
+        return _read_run_result(item)
+    reader = _EVENTS.get(kind)
+    return under_way(() if reader is None else reader(item), _RUN)
 
 
 def _read_part(event: Any) -> Iterator[Chunk]:
@@ -81,15 +95,28 @@ def _read_run_result(event: Any) -> Iterator[Chunk]:
         cached_tokens=usage.cache_read_tokens,
         reasoning_tokens=get(usage, "output_reasoning_tokens") or 0,
     )
+    if _is_cut_off(result.response):
+        return
+    yield Upstream("over", _RUN)
     reason = get(result.response, "finish_reason")
     # Calls of output tools are answered by the run's end.
     yield Finish("stop", reason) if reason in (None, "tool_call") else finish(reason)
 
+
+def _is_cut_off(response: Any) -> bool:
+    if get(response, "state") not in (None, "complete"):
+        return True
+    if get(response, "provider_name") not in SAY_THEIR_END:
+        return False
+    # The provider's own reason stands here. Where there is none, `finish_reason` is made up.
+    return not (get(response, "provider_details") or {}).get("finish_reason")
+
+
+_RUN = "pydantic-ai"
 
 _EVENTS: dict[Any, Callable[[Any], Iterable[Chunk]]] = {
     "part_start": _read_part,
     "part_delta": _read_delta,
     "function_tool_result": _read_result,
     "output_tool_result": _read_result,
-    "agent_run_result": _read_run_result,
 }

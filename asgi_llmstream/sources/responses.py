@@ -10,9 +10,10 @@ import zlib
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
-from ..chunks import Chunk, Finish, Reasoning, Refusal, Text, ToolCallDelta
-from .base import arguments, finish, get, read_error, string
+from ..chunks import Chunk, Finish, Reasoning, Refusal, Text, ToolCallDelta, Upstream
+from .base import arguments, call_name, finish, get, string, under_way
 from .blocks import read_sources
+from .failures import read_error
 from .openai import read_usage
 
 __all__ = ["is_event", "read_event"]
@@ -25,8 +26,13 @@ def is_event(item: object) -> bool:
 
 
 def read_event(item: Any) -> Iterable[Chunk]:
-    reader = _EVENTS.get(get(item, "type"))
-    return () if reader is None else reader(item)
+    kind = get(item, "type")
+    if (reader := _ENDS.get(kind)) is not None:
+        return reader(item)
+    reader = _MIDDLE.get(kind)
+    # Only the events that hold the response name it.
+    call = call_name(get(get(item, "response"), "id"))
+    return under_way(() if reader is None else reader(item), call)
 
 
 def _read_text(event: Any) -> Iterator[Chunk]:
@@ -74,6 +80,7 @@ def _index(event: Any, item_id: Any) -> int:
 
 def _read_end(event: Any) -> Iterator[Chunk]:
     response = get(event, "response")
+    yield Upstream("over", call_name(get(response, "id")))
     usage = get(response, "usage")
     if usage is not None:
         yield read_usage(usage)
@@ -89,7 +96,7 @@ def _read_failed(event: Any) -> Iterator[Chunk]:
     return iter(read_error(get(event, "response")))
 
 
-_EVENTS: dict[Any, Callable[[Any], Iterable[Chunk]]] = {
+_MIDDLE: dict[Any, Callable[[Any], Iterable[Chunk]]] = {
     "response.output_text.delta": _read_text,
     "response.refusal.delta": _read_refusal,
     "response.reasoning_summary_part.added": _read_summary_part,
@@ -99,6 +106,8 @@ _EVENTS: dict[Any, Callable[[Any], Iterable[Chunk]]] = {
     "response.output_item.added": _read_item,
     "response.function_call_arguments.delta": _read_arguments,
     "response.custom_tool_call_input.delta": _read_arguments,
+}
+_ENDS: dict[Any, Callable[[Any], Iterable[Chunk]]] = {
     "response.completed": _read_end,
     "response.incomplete": _read_end,
     "response.failed": _read_failed,

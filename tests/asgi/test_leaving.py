@@ -67,7 +67,7 @@ class Moment(NamedTuple):
     """When the client leaves: what is streamed until then, and what of it is read."""
 
     words: Callable[[], AsyncIterator[str]]
-    reads_until: bytes = b'"Hel"'
+    reads_until: bytes = b'"Hel'
 
 
 MOMENTS = {

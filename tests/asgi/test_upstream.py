@@ -182,6 +182,7 @@ def test_the_provider_sees_it_also_before_it_has_sent_a_byte(
         (anthropic_raw, 429),
         (anthropic_helper, 529),
         (openai_unawaited, 400),
+        (openai_unawaited, 401),
     ],
 )
 def test_the_providers_refusal_becomes_ours_without_its_text(proxy: Proxy, status: int) -> None:
@@ -194,7 +195,25 @@ def test_the_providers_refusal_becomes_ours_without_its_text(proxy: Proxy, statu
 
     with serve(refuses) as upstream, serve(ChatApp(proxy(upstream))) as url:
         response = httpx.post(f"{url}/chat/completions", json=ASK)
-    assert response.status_code == {429: 429, 529: 503, 400: 502}[status]
+    assert response.status_code == {429: 429, 529: 503, 400: 400, 401: 502}[status]
     assert "sk-secret" not in response.text
     if status == 429:
         assert response.headers["retry-after"] == "3"
+    assert (response.headers.get("x-should-retry") == "false") == (status == 401)
+
+
+def test_a_client_asks_once_where_a_retry_is_pointless() -> None:
+    asked: list[str] = []
+
+    async def refuses(scope: Any, receive: Any, send: Any) -> None:
+        if scope["type"] == "http":
+            asked.append(scope["path"])
+            headers = [(b"content-type", b"application/json")]
+            await send({"type": "http.response.start", "status": 401, "headers": headers})
+            await send({"type": "http.response.body", "body": b"{}"})
+
+    with serve(refuses) as upstream, serve(ChatApp(openai_unawaited(upstream))) as url:
+        with openai.OpenAI(base_url=url, api_key="-") as client:
+            with pytest.raises(openai.InternalServerError):
+                client.chat.completions.create(**ASK, model="m")  # type: ignore[call-overload]
+    assert len(asked) == 1

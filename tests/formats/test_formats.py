@@ -470,7 +470,7 @@ data: {"type":"run-started","seq":1,"id":"run","created":1700000000,"model":"m"}
 
 id: run:2
 event: run-failed
-data: {"type":"run-failed","seq":2,"usage":null,"message":"Too many.","code":"slow_down","status":429,"param":null,"retry_after":null}
+data: {"type":"run-failed","seq":2,"usage":null,"message":"Too many.","code":"slow_down","status":429,"param":null,"retry_after":null,"should_retry":null}
 
 """  # noqa: E501
     assert wire(Events(), Error("Too many.", "slow_down", 429)).decode() == expected

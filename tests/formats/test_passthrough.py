@@ -88,7 +88,8 @@ async def test_unknown_fields_and_events_of_anthropic_arrive(shape: Any) -> None
         "delta": {"stop_reason": "end_turn", "stop_sequence": None, "mood": "good"},
         "usage": {"output_tokens": 3, "new_count": 5},
     }
-    body = await body_of(["Hello", shape(ending)], AnthropicMessages())
+    end = {"type": "message_stop"}
+    body = await body_of(["Hello", shape(ending), end], AnthropicMessages())
     (delta,) = [json.loads(e.data) for e in parse_sse(body) if e.event == "message_delta"]
     assert delta["delta"]["mood"] == "good"
     assert delta["delta"]["stop_reason"] == "end_turn"

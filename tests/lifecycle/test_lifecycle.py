@@ -30,7 +30,7 @@ from asgi_llmstream.chunks import (
     ToolResult,
     Usage,
 )
-from asgi_llmstream.errors import LLMStreamError, RateLimited, public_error
+from asgi_llmstream.errors import LLMStreamError, RateLimited
 from asgi_llmstream.events import (
     Event,
     ItemAdded,
@@ -52,6 +52,7 @@ from asgi_llmstream.events import (
 )
 from asgi_llmstream.lifecycle import Lifecycle
 from asgi_llmstream.message import Message, MessagePart
+from asgi_llmstream.sources import public_error
 from tests.support.strategies import (
     ENDINGS,
     IDS,

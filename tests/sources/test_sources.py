@@ -29,14 +29,8 @@ from asgi_llmstream.chunks import (
     Usage,
 )
 from asgi_llmstream.message import Message
-from asgi_llmstream.sources import chunks_of
 from asgi_llmstream.sse import ServerSentEvent
-from tests.support.providers import module, recorded
-
-
-def read(item: object) -> list[Chunk]:
-    return list(chunks_of(item))
-
+from tests.support.providers import module, read, recorded
 
 # Strings and our own chunks
 

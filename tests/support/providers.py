@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from asgi_llmstream.chunks import Chunk
+from asgi_llmstream.chunks import Chunk, Upstream
 from asgi_llmstream.formats.openai_chat.stream import OpenAIChat
 from asgi_llmstream.lifecycle import Lifecycle
 from asgi_llmstream.message import Message
@@ -29,7 +29,8 @@ def module(name: str) -> Any:
 
 
 def read(item: object) -> list[Chunk]:
-    return list(chunks_of(item))
+    """What a provider's object says, without what it says of its model call."""
+    return [chunk for chunk in chunks_of(item) if not isinstance(chunk, Upstream)]
 
 
 def message_of(items: Iterable[object]) -> Message:

@@ -26,8 +26,9 @@ from asgi_llmstream.errors import (
     UnsupportedMediaType,
     UpstreamError,
     UpstreamTimeout,
-    public_error,
 )
+from asgi_llmstream.sources import as_exception, public_error
+from asgi_llmstream.sources.failures import read_error
 
 SECRET = "sk-secret at db.internal"
 
@@ -74,6 +75,7 @@ def test_whoever_raises_an_error_chooses_what_the_client_sees() -> None:
     assert (error.message, error.status, error.code, error.param) == ("Wait.", 503, "slow", "n")
     assert error.headers == [(b"retry-after", b"30")]
     assert LLMStreamError("").message == ""
+    assert LLMStreamError(should_retry=True).headers == [(b"x-should-retry", b"true")]
 
 
 @pytest.mark.parametrize("status", [200, 301, 399, 600, 0, -1])
@@ -295,14 +297,14 @@ PROVIDERS = pytest.mark.parametrize("make", [_openai_error, _anthropic_error])
 @pytest.mark.parametrize(
     ("theirs", "ours", "code"),
     [
-        (400, 502, "upstream_error"),
+        (400, 400, "invalid_request"),
         (401, 502, "upstream_error"),
         (403, 502, "upstream_error"),
         (404, 502, "upstream_error"),
         (408, 504, "upstream_timeout"),
         (409, 502, "upstream_error"),
-        (413, 502, "upstream_error"),
-        (422, 502, "upstream_error"),
+        (413, 413, "payload_too_large"),
+        (422, 400, "invalid_request"),
         (429, 429, "rate_limit_exceeded"),
         (500, 502, "upstream_error"),
         (502, 502, "upstream_error"),
@@ -317,6 +319,91 @@ def test_a_providers_status_becomes_ours_and_its_text_stays_hidden(
     shown = public_error(make(theirs))
     assert (shown.status, shown.code) == (ours, code)
     assert SECRET not in _shown(shown)
+
+
+@PROVIDERS
+@pytest.mark.parametrize("theirs", [401, 402, 403, 404])
+def test_what_a_provider_refuses_us_is_not_worth_a_clients_retry(
+    make: Callable[..., Exception], theirs: int
+) -> None:
+    assert public_error(make(theirs)).headers == [(b"x-should-retry", b"false")]
+
+
+@PROVIDERS
+@pytest.mark.parametrize("theirs", [409, 429, 500, 502, 503, 504, 529])
+def test_what_may_pass_is_left_to_the_clients_own_rules(
+    make: Callable[..., Exception], theirs: int
+) -> None:
+    assert public_error(make(theirs)).headers == []
+
+
+@PROVIDERS
+def test_a_provider_that_wants_no_retry_is_taken_at_its_word(
+    make: Callable[..., Exception],
+) -> None:
+    wanted = public_error(make(503, X_Should_Retry="true", Retry_After="3"))
+    assert wanted.headers == [(b"retry-after", b"3")]
+    assert public_error(make(500, X_Should_Retry="false")).should_retry is False
+
+
+def _body_of(sdk: str, kind: str, code: str | None) -> dict[str, Any]:
+    """An error body as the vendor's clients keep it: openai's without what stands around it."""
+    if sdk == "openai":
+        return {"message": SECRET, "type": kind, "code": code, "param": None}
+    return {"type": "error", "error": {"type": kind, "message": SECRET}}
+
+
+@pytest.mark.parametrize(
+    ("sdk", "status", "kind", "code", "expected"),
+    [
+        ("openai", 400, "x", "context_length_exceeded", (400, "context_length_exceeded")),
+        ("openai", 400, "invalid_request_error", "invalid_image_url", (400, "invalid_image")),
+        ("openai", 400, "invalid_request_error", SECRET, (400, "invalid_request")),
+        ("openai", 400, "x", "content_filter", (400, "content_filter")),
+        ("openai", 401, "invalid_request_error", None, (502, "upstream_error")),
+        ("openai", 404, "invalid_request_error", "model_not_found", (502, "upstream_error")),
+        ("openai", 429, "insufficient_quota", "insufficient_quota", (429, "rate_limit_exceeded")),
+        ("anthropic", 413, "request_too_large", None, (413, "payload_too_large")),
+        # What Anthropic's client raises when the error comes in mid-stream.
+        ("anthropic", 200, "overloaded_error", None, (503, "overloaded")),
+        ("anthropic", 200, "invalid_request_error", None, (400, "invalid_request")),
+        ("anthropic", 200, "authentication_error", None, (502, "upstream_error")),
+    ],
+)
+def test_a_providers_own_words_say_what_its_status_does_not(
+    sdk: str, status: int, kind: str, code: str | None, expected: tuple[int, str]
+) -> None:
+    module = pytest.importorskip(sdk)
+    body = _body_of(sdk, kind, code)
+    shown = public_error(module.APIStatusError(SECRET, response=_response(status), body=body))
+    assert (shown.status, shown.code) == expected
+    assert SECRET not in _shown(shown)
+    # The same body, read as one of a stream's events, is the same failure where it says as much.
+    if status in (200, 413) or code in ("content_filter", "context_length_exceeded"):
+        body = body if sdk == "anthropic" else {"error": body}
+        (chunk,) = read_error(body)
+        told = as_exception(chunk)
+        assert (told.message, told.status, told.code, told.headers) == (
+            shown.message,
+            shown.status,
+            shown.code,
+            shown.headers,
+        )
+
+
+def test_googles_and_pydantic_ais_errors_are_known_by_what_they_keep_the_status_in() -> None:
+    google = pytest.importorskip("google.genai.errors")
+    body = {"error": {"code": 429, "message": SECRET, "status": "RESOURCE_EXHAUSTED"}}
+    assert public_error(google.ClientError(429, body, _response(429, Retry_After="4"))).headers == [
+        (b"retry-after", b"4")
+    ]
+    pydantic_ai = pytest.importorskip("pydantic_ai.exceptions")
+    shown = public_error(pydantic_ai.ModelHTTPError(401, "m", {"message": SECRET}))
+    assert (shown.status, shown.should_retry) == (502, False)
+
+
+def test_a_code_or_type_of_an_exception_that_is_no_providers_says_nothing() -> None:
+    assert public_error(_odd(code=429, type="overloaded")).status == 500
 
 
 @PROVIDERS
