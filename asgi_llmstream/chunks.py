@@ -9,6 +9,8 @@ from typing import Any, Literal
 
 from msgspec import Struct
 
+from .sse import ServerSentEvent
+
 __all__ = [
     "Chunk",
     "Data",
@@ -138,10 +140,9 @@ class Native(Chunk, frozen=True, tag="native"):
 
 
 class Raw(Chunk, frozen=True, tag="raw"):
-    """The bytes of a `ServerSentEvent` that the producer yielded; the plain format alone
-    carries it."""
+    """A server-sent event of the producer's own; the plain format alone carries it."""
 
-    data: bytes
+    event: ServerSentEvent
 
 
 class Step(Chunk, frozen=True, tag="step"):

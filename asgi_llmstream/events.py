@@ -15,6 +15,7 @@ from msgspec import Struct
 from .chunks import Data, File, FinishReason, Raw, Source, ToolResult, Usage
 
 __all__ = [
+    "BytesAdded",
     "Event",
     "ItemAdded",
     "NativeAdded",
@@ -122,6 +123,12 @@ class ItemAdded(Event, frozen=True, tag="item-added"):
     item: ToolResult | Source | File | Data | Raw
 
 
+class BytesAdded(Event, frozen=True, tag="bytes-added"):
+    """A piece of a stream that somebody else has encoded; it need not end where an event does."""
+
+    data: bytes
+
+
 class NativeAdded(Event, frozen=True, tag="native-added"):
     """Something of the provider's own, for formats of its family: see `chunks.Native`."""
 
@@ -177,8 +184,10 @@ def size_of(event: Event) -> int:
     match event:
         case PartDelta(text=text):
             return len(text)
-        case ItemAdded(item=Raw(data=data)):
+        case BytesAdded(data=data):
             return _EVENT_SIZE + len(data)
+        case ItemAdded(item=Raw(event=own)):
+            return _EVENT_SIZE + len(own.data or "")
         case ItemAdded(item=File(url=url)):
             return _EVENT_SIZE + len(url)
         case ItemAdded(item=item):

@@ -52,6 +52,7 @@ from asgi_llmstream.events import (
 )
 from asgi_llmstream.lifecycle import Lifecycle
 from asgi_llmstream.message import Message, MessagePart
+from asgi_llmstream.sse import ServerSentEvent
 
 
 def new() -> Lifecycle:
@@ -471,7 +472,7 @@ def test_a_tool_result_closes_all_parts_and_is_added() -> None:
 
 @pytest.mark.parametrize(
     "item",
-    [Source("https://a"), File("https://a", "image/png"), Data("n", 1), Raw(b": x\n")],
+    [Source("https://a"), File("https://a", "image/png"), Data("n", 1), Raw(ServerSentEvent("x"))],
     ids=lambda item: type(item).__name__,
 )
 def test_an_item_leaves_the_text_open_that_it_stands_in(item: Chunk) -> None:
@@ -966,7 +967,7 @@ SINGLE: st.SearchStrategy[Chunk] = st.one_of(
     st.builds(Source, SHORT, st.none() | SHORT),
     st.builds(File, SHORT, SHORT),
     st.builds(Data, SHORT, VALUES),
-    st.builds(Raw, st.binary(max_size=3)),
+    st.builds(Raw, st.builds(ServerSentEvent, st.none() | SHORT, st.just("own"))),
     st.builds(Step, st.none() | SHORT),
     st.builds(Usage, COUNTS, COUNTS, COUNTS, COUNTS, st.booleans()),
     st.builds(Finish, st.sampled_from(["stop", "length", "tool_calls"]), st.none() | SHORT),

@@ -13,11 +13,13 @@ from test_formats import JSON, MESSAGE
 
 from asgi_llmstream.errors import BadRequest
 from asgi_llmstream.formats.openai_chat.stream import OpenAIChat
+from asgi_llmstream.formats.wire import decode_json
 from asgi_llmstream.request import ChatMessage, ChatRequest
 
 
 def decoded(*messages: dict[str, Any], **fields: Any) -> ChatRequest:
-    return OpenAIChat().decode(json.dumps({"messages": messages, **fields}).encode())
+    body = json.dumps({"messages": messages, **fields}).encode()
+    return OpenAIChat().decode(decode_json(body))
 
 
 USER = {"role": "user", "content": "Hi"}

@@ -11,7 +11,7 @@ import anyio
 import anyio.lowlevel
 
 from ..asgi.http import Scope
-from ..sse import Parser, ServerSentEvent
+from ..sse import Decoder, ServerSentEvent
 
 __all__ = ["App", "Response"]
 
@@ -48,7 +48,7 @@ class Response:
         self._chunks: list[bytes] = []
         self._chunks_read = self._chunks_parsed = self._events_read = 0
         self._events: list[ServerSentEvent] = []
-        self._parser = Parser()
+        self._decoder = Decoder()
         self._expected: Literal["start", "body", "nothing"] = "start"
         self._complete = self._returned = self._stalled = self._told = False
         self._last_chunk = math.inf
@@ -89,7 +89,7 @@ class Response:
     def comments(self) -> int:
         """How many comment lines, which is to say heartbeats, have come so far."""
         self._parse()
-        return self._parser.comments
+        return self._decoder.comments
 
     @property
     def complete(self) -> bool:
@@ -197,7 +197,7 @@ class Response:
     def _parse(self) -> int:
         for chunk in self._chunks[self._chunks_parsed :]:
             self._chunks_parsed += 1
-            self._events += self._parser.feed(chunk)
+            self._events += self._decoder.feed(chunk)
         return len(self._events)
 
     def _notify(self) -> None:
