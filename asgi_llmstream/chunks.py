@@ -1,6 +1,6 @@
-"""What a producer may yield: frozen records, one class for each thing a model can say.
+"""The chunks that a producer may yield: frozen records, one class for each thing a model can say.
 
-A plain `str` is shorthand for `Text`; providers' own objects become these in `sources`.
+A `str` is shorthand for `Text`; providers' own objects become these in `sources`.
 """
 
 from __future__ import annotations
@@ -92,7 +92,7 @@ class ToolCall(Chunk, frozen=True, tag="tool-call"):
 
 
 class ToolResult(Chunk, frozen=True, tag="tool-result"):
-    """What a tool gave back for the call with this id: any value that JSON can hold.
+    """A tool's answer to the call with this id: any value that JSON can hold.
 
     Attributes:
         id: the call's id.
@@ -126,7 +126,7 @@ class Data(Chunk, frozen=True, tag="data"):
 
 
 class Native(Chunk, frozen=True, tag="native"):
-    """What a provider's chunk held that we have no word for: the readers make it, and formats of
+    """Fields of a provider's chunk that we have no word for: the readers make it, and formats of
     the same family pass it on; all others leave it out.
 
     Attributes:

@@ -1,4 +1,4 @@
-"""What the lifecycle emits, formats encode and stores keep.
+"""The events that the lifecycle emits, formats encode and stores keep.
 
 Every stream is `RunStarted`, then any number of the others, then exactly one of `RunFinished`,
 `RunFailed` and `RunAborted`. `seq` counts from 1 without gaps. A part opens, grows and closes;
@@ -40,7 +40,7 @@ PartKind = Literal["text", "reasoning", "refusal", "tool_call"]
 
 
 class Part(Struct, frozen=True):
-    """What is known of a part from its first event on; all its events share one `Part`.
+    """All that is known of a part from its first event on; its events share one `Part`.
 
     Attributes:
         index: counts all parts of the stream from 0.
@@ -180,7 +180,7 @@ _EVENT_SIZE = 64
 
 
 def size_of(event: Event) -> int:
-    """Roughly how many characters it holds, and never too few by much: an item may be a file."""
+    """Estimate how many characters it holds, never too few by much: an item may be a file."""
     match event:
         case PartDelta(text=text):
             return len(text)

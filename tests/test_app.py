@@ -21,6 +21,7 @@ from asgi_llmstream import (
     StreamResult,
 )
 from asgi_llmstream.formats import Encoder
+from asgi_llmstream.formats.openapi import Operation, routes
 from asgi_llmstream.testing import Client, Response, check_stream
 
 pytestmark = pytest.mark.anyio
@@ -171,6 +172,20 @@ async def test_a_format_that_only_streams_refuses_other_requests_before_anything
     assert (response.status, response.json()["code"]) == (400, "stream_only")
     assert app.requests == []
     assert results == []
+
+
+class Documented(Own):
+    def operation(self) -> Operation:
+        return {"summary": "Mine", "responses": {}}
+
+
+def test_a_route_is_documented_by_its_format_or_by_what_holds_for_all() -> None:
+    mine, other, get, *_ = routes([Documented(), Own(), Own("GET")])
+    assert mine.operation == {"summary": "Mine", "responses": {}}
+    assert other.operation["summary"] == "Create an answer (Own)"
+    assert "application/json" not in other.operation["responses"]["200"]["content"]
+    assert "requestBody" in other.operation
+    assert "requestBody" not in get.operation
 
 
 async def test_a_body_that_is_nested_too_deeply_is_a_400_on_every_route() -> None:

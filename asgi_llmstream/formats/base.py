@@ -1,4 +1,4 @@
-"""What every format is: a protocol that clients speak."""
+"""The interface of a format: a protocol that clients speak."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ class DocumentedFormat(RequestFormat, Protocol):
     """A format that knows more of its route than that it takes JSON and gives a stream."""
 
     def operation(self) -> Operation:
-        """What an OpenAPI document says of the route."""
+        """The route in an OpenAPI document."""
 
 
 def answers_whole(format: Format) -> TypeGuard[WholeFormat]:

@@ -77,7 +77,7 @@ def _document(part: Block) -> Block:
 
 
 def _source(url: str) -> Block:
-    """What a `data:` URL (RFC 2397) holds, or where another one leads."""
+    """The content of a `data:` URL (RFC 2397), or where another one leads."""
     head, _, data = url.partition(",")
     if head.startswith("data:") and head.endswith(";base64"):
         media_type = head.removeprefix("data:").split(";")[0]
@@ -105,7 +105,7 @@ def thinking(text: str, signature: str) -> Block:
 
 
 def tool_result(id: str | None, content: str | list[Block], failed: bool) -> Block:
-    """What a tool gave back for the call with this id, as a block."""
+    """A tool's answer to the call with this id, as a block."""
     result: Block = {"type": "tool_result", "tool_use_id": id, "content": content}
     return result | ({"is_error": True} if failed else {})
 
@@ -130,6 +130,7 @@ def _called(call: dict[str, Any]) -> Block:
 
 
 def tool(offered: dict[str, Any]) -> dict[str, Any]:
+    """A tool that is offered, from OpenAI chat's words; another kind is as it was."""
     function = offered.get("function")
     if not isinstance(function, dict):
         return offered
@@ -141,6 +142,7 @@ def tool(offered: dict[str, Any]) -> dict[str, Any]:
 
 
 def tool_choice(choice: str | dict[str, Any] | None) -> dict[str, Any] | None:
+    """The choice among the tools, from OpenAI chat's words; None if there is no word for it."""
     match choice:
         case "auto" | "none":
             return {"type": choice}

@@ -31,7 +31,7 @@ class Decoder:
 
     @property
     def between_events(self) -> bool:
-        """Whether a comment line may stand here: a comment is no part of an event."""
+        """Tell whether a comment line may stand here: it would be no part of an event."""
         return not (self._in_event or self._line)
 
     def feed(self, chunk: bytes) -> list[ServerSentEvent]:

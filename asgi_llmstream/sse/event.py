@@ -45,11 +45,10 @@ class ServerSentEvent(Struct, frozen=True):
     comment: str | None = None
 
     def __post_init__(self) -> None:
-        for name in ("data", "event", "id", "comment"):
-            value = getattr(self, name)
-            if not isinstance(value, str | None):
-                raise TypeError(f"{name} must be a str, not {type(value).__name__}")
+        for name, value in (("data", self.data), ("comment", self.comment)):
+            _check_text(name, value)
         for name, value in (("event", self.event), ("id", self.id)):
+            _check_text(name, value)
             if value is not None and any(c in value for c in "\r\n\0"):
                 raise ValueError(f"{name} must not contain CR, LF or NUL: {value!r}")
         if self.id is not None and not self.id.isascii():
@@ -83,6 +82,11 @@ class ServerSentEvent(Struct, frozen=True):
         for line in _LINE_END.split(self.data):
             yield f"data: {line}\n"
         yield "\n"
+
+
+def _check_text(name: str, value: object) -> None:
+    if value is not None and not isinstance(value, str):
+        raise TypeError(f"{name} must be a str, not {type(value).__name__}")
 
 
 def last_event_id(headers: Iterable[tuple[bytes, bytes]]) -> str | None:

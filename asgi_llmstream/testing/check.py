@@ -1,4 +1,4 @@
-"""Is a body framed so that every known client reads it, and does it have one end?"""
+"""A check that a body is framed so that every known client reads it, and has one end."""
 
 from __future__ import annotations
 

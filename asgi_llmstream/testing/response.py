@@ -1,4 +1,4 @@
-"""What an application sends in answer to one request, as it comes."""
+"""The answer of an application to one request, as it comes."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ App = Callable[[Any, Any, Any], Awaitable[None]]
 
 
 class Response:
-    """What has come back so far, and the client's end of the connection.
+    """The answer so far, and the client's end of the connection.
 
     Every wait raises `TimeoutError` after the client's `timeout`.
 
@@ -87,18 +87,18 @@ class Response:
 
     @property
     def comments(self) -> int:
-        """How many comment lines, which is to say heartbeats, have come so far."""
+        """The number of comment lines, which is to say heartbeats, that have come so far."""
         self._parse()
         return self._decoder.comments
 
     @property
     def complete(self) -> bool:
-        """Whether the final body message has come."""
+        """True once the final body message has come."""
         return self._complete
 
     @property
     def aborted(self) -> bool:
-        """Whether the app returned or raised without the end of what it had started: a server
+        """True if the app returned or raised without the end of what it had started: a server
         then breaks the connection."""
         return self._returned and self._start is not None and self._expected != "nothing"
 

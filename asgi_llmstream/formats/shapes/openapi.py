@@ -1,4 +1,4 @@
-"""Pieces of an OpenAPI 3.1 document, as plain dictionaries without references."""
+"""Pieces of an OpenAPI 3.1 document, as dictionaries without references."""
 
 from __future__ import annotations
 

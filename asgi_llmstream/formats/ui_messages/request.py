@@ -53,7 +53,7 @@ class _Body(Struct):
 
 
 def decode_request(raw: dict[str, Any]) -> ChatRequest:
-    """What `DefaultChatTransport` posts: `{id, messages, trigger, messageId}` and the
+    """Read what `DefaultChatTransport` posts: `{id, messages, trigger, messageId}` and the
     application's own fields.
 
     Each step of an assistant's message becomes an assistant's message with its tool calls, and
@@ -154,7 +154,7 @@ def _call(part: _Part) -> dict[str, Any]:
 
 
 def _result(part: _Part) -> ChatMessage | None:
-    """What a tool gave back, if it has answered."""
+    """The tool's answer, if there is one."""
     approval = part.approval or {}
     denied = part.state == "output-denied" or (
         part.state == "approval-responded" and approval.get("approved") is False
