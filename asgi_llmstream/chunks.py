@@ -1,6 +1,6 @@
-"""What a producer may yield: frozen records, one class for each thing a model can say.
+"""The chunks that a producer may yield: frozen records, one class for each thing a model can say.
 
-A plain `str` is shorthand for `Text`; providers' own objects become these in `sources`.
+A `str` is shorthand for `Text`; providers' own objects become these in `sources`.
 """
 
 from __future__ import annotations
@@ -8,6 +8,8 @@ from __future__ import annotations
 from typing import Any, Literal
 
 from msgspec import Struct
+
+from .sse import ServerSentEvent
 
 __all__ = [
     "Chunk",
@@ -91,7 +93,7 @@ class ToolCall(Chunk, frozen=True, tag="tool-call"):
 
 
 class ToolResult(Chunk, frozen=True, tag="tool-result"):
-    """What a tool gave back for the call with this id: any value that JSON can hold.
+    """A tool's answer to the call with this id: any value that JSON can hold.
 
     Attributes:
         id: the call's id.
@@ -125,7 +127,7 @@ class Data(Chunk, frozen=True, tag="data"):
 
 
 class Native(Chunk, frozen=True, tag="native"):
-    """What a provider's chunk held that we have no word for: the readers make it, and formats of
+    """Fields of a provider's chunk that we have no word for: the readers make it, and formats of
     the same family pass it on; all others leave it out.
 
     Attributes:
@@ -156,10 +158,9 @@ class Upstream(Chunk, frozen=True, tag="upstream"):
 
 
 class Raw(Chunk, frozen=True, tag="raw"):
-    """The bytes of a `ServerSentEvent` that the producer yielded; the plain format alone
-    carries it."""
+    """A server-sent event of the producer's own; the plain format alone carries it."""
 
-    data: bytes
+    event: ServerSentEvent
 
 
 class Step(Chunk, frozen=True, tag="step"):

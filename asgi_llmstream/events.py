@@ -1,4 +1,4 @@
-"""What the lifecycle emits, formats encode and stores keep.
+"""The events that the lifecycle emits, formats encode and stores keep.
 
 Every stream is `RunStarted`, then any number of the others, then exactly one of `RunFinished`,
 `RunFailed` and `RunAborted`. `seq` counts from 1 without gaps. A part opens, grows and closes;
@@ -15,6 +15,7 @@ from msgspec import Struct
 from .chunks import Data, File, FinishReason, Raw, Source, ToolResult, Usage
 
 __all__ = [
+    "BytesAdded",
     "Event",
     "ItemAdded",
     "NativeAdded",
@@ -39,7 +40,7 @@ PartKind = Literal["text", "reasoning", "refusal", "tool_call"]
 
 
 class Part(Struct, frozen=True):
-    """What is known of a part from its first event on; all its events share one `Part`.
+    """All that is known of a part from its first event on; its events share one `Part`.
 
     Attributes:
         index: counts all parts of the stream from 0.
@@ -122,6 +123,12 @@ class ItemAdded(Event, frozen=True, tag="item-added"):
     item: ToolResult | Source | File | Data | Raw
 
 
+class BytesAdded(Event, frozen=True, tag="bytes-added"):
+    """A piece of a stream that somebody else has encoded; it need not end where an event does."""
+
+    data: bytes
+
+
 class NativeAdded(Event, frozen=True, tag="native-added"):
     """Something of the provider's own, for formats of its family: see `chunks.Native`."""
 
@@ -175,12 +182,14 @@ _EVENT_SIZE = 64
 
 
 def size_of(event: Event) -> int:
-    """Roughly how many characters it holds, and never too few by much: an item may be a file."""
+    """Estimate how many characters it holds, never too few by much: an item may be a file."""
     match event:
         case PartDelta(text=text):
             return len(text)
-        case ItemAdded(item=Raw(data=data)):
+        case BytesAdded(data=data):
             return _EVENT_SIZE + len(data)
+        case ItemAdded(item=Raw(event=own)):
+            return _EVENT_SIZE + len(own.data or "")
         case ItemAdded(item=File(url=url)):
             return _EVENT_SIZE + len(url)
         case ItemAdded(item=item):

@@ -1,11 +1,12 @@
 from __future__ import annotations
 
-import importlib
 import sys
 from collections.abc import Callable
 from typing import Any
 
 import pytest
+
+from asgi_llmstream.runtime.drain import process_drain
 
 
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
@@ -31,8 +32,5 @@ def anyio_backend(request: pytest.FixtureRequest) -> Any:
 @pytest.fixture
 def drain(monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
     """The package's own, whose effect ends with the test: for a process there is no way back."""
-    module: Any = importlib.import_module("asgi_llmstream.runtime.drain")
-    state = getattr(module, "the_drain", module)
-    monkeypatch.setattr(state, "_drains", state._drains)
-    begin: Callable[[], None] = module.drain
-    return begin
+    monkeypatch.setattr(process_drain, "_drains", process_drain._drains)
+    return process_drain.begin

@@ -8,9 +8,10 @@ from functools import partial
 
 from msgspec.structs import replace
 
-from ..errors import LLMStreamError, MethodNotAllowed, NotFound
+from ..errors import BadRequest, LLMStreamError, MethodNotAllowed, NotFound
 from ..formats import DEFAULT_FORMATS, OpenAIChat
-from ..formats.base import RequestFormat, dumps
+from ..formats.base import RequestFormat, answers_whole
+from ..formats.wire import decode_json, dumps
 from ..options import DEFAULT_OPTIONS, StreamOptions
 from ..producers import Stream
 from ..request import ChatRequest
@@ -21,8 +22,8 @@ from .http import (
     Receive,
     Scope,
     Send,
-    check_depth,
     check_media_type,
+    query_fields,
     read_body,
     route_path,
     send_empty,
@@ -149,7 +150,7 @@ class ChatApp:
         self, format: RequestFormat, scope: Scope, receive: Receive, send: Send
     ) -> None:
         if format.method == "GET":
-            request = format.decode(scope.get("query_string", b""))
+            request = format.decode(query_fields(scope))
             if last_event_id(scope["headers"]) is not None:
                 # It would run the model again. 204 makes an EventSource stop reconnecting.
                 await send_empty(send, 204)
@@ -160,8 +161,7 @@ class ChatApp:
             body = await read_body(scope, receive, options.max_body_size)
             if body is None:
                 return  # the client left while it was still asking
-            request = format.decode(body)
-            check_depth(request.body, options.max_body_depth)
+            request = format.decode(decode_json(body, options.max_body_depth))
         await self._stream(request, format.for_request(request), scope, receive, send)
 
     async def _stream(
@@ -172,6 +172,8 @@ class ChatApp:
         receive: Receive,
         send: Send,
     ) -> None:
+        if not (request.stream or answers_whole(format)):
+            raise BadRequest("This protocol has no answers in one piece.", code="stream_only")
         request = replace(request, model=request.model or self._models[0], scope=scope)
         stream = LLMStream(
             lambda: self._answer(request),

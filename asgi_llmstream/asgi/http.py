@@ -5,8 +5,9 @@ from __future__ import annotations
 import re
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Mapping, MutableMapping
 from typing import Any
+from urllib.parse import parse_qs
 
-from ..errors import BadRequest, PayloadTooLarge, UnsupportedMediaType
+from ..errors import PayloadTooLarge, UnsupportedMediaType
 
 __all__ = [
     "ASGIMessage",
@@ -16,10 +17,10 @@ __all__ = [
     "Receive",
     "Scope",
     "Send",
-    "check_depth",
     "check_media_type",
     "json_headers",
     "merge_headers",
+    "query_fields",
     "read_body",
     "receive_again",
     "route_path",
@@ -57,6 +58,12 @@ def route_path(scope: Scope) -> str:
             path = path[len(prefix) :]
             break
     return path.rstrip("/") or "/"
+
+
+def query_fields(scope: Scope) -> dict[str, str]:
+    """The query by name; of several of a name the first, and none that are empty."""
+    query = parse_qs(scope.get("query_string", b"").decode("latin-1"))
+    return {name: values[0] for name, values in query.items()}
 
 
 def check_media_type(scope: Scope) -> None:
@@ -97,26 +104,6 @@ async def read_body(scope: Scope, receive: Receive, limit: int | None) -> bytes 
             raise PayloadTooLarge()
         if not message.get("more_body", False):
             return bytes(body)
-
-
-def check_depth(body: object, limit: int | None) -> None:
-    """Refuse what is nested so deeply that whoever walks through it may not come back.
-
-    Args:
-        body: decoded.
-        limit: how deep its lists and objects may be nested.
-
-    Raises:
-        BadRequest: if they are deeper.
-    """
-    level: list[Any] = [body]
-    depth = 0
-    while limit is not None and level:
-        depth += 1
-        if depth > limit:
-            raise BadRequest(f"The body is nested more than {limit} deep.", code="too_deep")
-        inside = (v.values() if isinstance(v, dict) else v for v in level)
-        level = [v for values in inside for v in values if isinstance(v, dict | list)]
 
 
 def receive_again(body: AsyncGenerator[bytes, None], receive: Receive) -> Receive:

@@ -7,7 +7,7 @@ from collections.abc import AsyncGenerator
 from functools import partial
 
 from ..errors import Overloaded
-from ..formats.base import Format
+from ..formats.base import Format, answers_whole
 from ..formats.openai_chat.stream import OpenAIChat
 from ..message import Message
 from ..options import DEFAULT_OPTIONS, StreamOptions
@@ -48,6 +48,7 @@ class LLMStream:
 
     Raises:
         ValueError: if a header name or value cannot be sent.
+        TypeError: if the answer is to be in one piece, and the format has none.
     """
 
     def __init__(
@@ -62,6 +63,8 @@ class LLMStream:
         headers: Headers = (),
         whole: bool = False,
     ) -> None:
+        if whole and not answers_whole(format):
+            raise TypeError(f"{type(format).__name__} has no answers in one piece: stream in it")
         self._producer: Producer | None = producer
         self._reusable = is_reusable(producer)
         self._format = format

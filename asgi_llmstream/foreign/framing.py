@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from ..chunks import Raw
 from ..errors import LLMStreamError
-from ..events import Event, ItemAdded
+from ..events import BytesAdded, Event
 from ..formats.base import Encoder
-from ..sse import Boundaries
+from ..sse import Decoder
 
 __all__ = ["AsIs"]
 
@@ -20,21 +19,21 @@ class AsIs:
     carries_raw: ClassVar[bool] = True
 
     def __init__(self) -> None:
-        self._boundaries = Boundaries()
+        self._decoder = Decoder()
 
     def encoder(self) -> Encoder:
         return self._encode
 
     def _encode(self, event: Event) -> bytes:
-        if not isinstance(event, ItemAdded) or not isinstance(event.item, Raw):
+        if not isinstance(event, BytesAdded):
             return b""
-        self._boundaries.feed(event.item.data)
-        return event.item.data
+        self._decoder.skip(event.data)
+        return event.data
 
     def error_body(self, error: LLMStreamError) -> bytes:
         raise NotImplementedError  # the application has begun to answer
 
     @property
     def between_events(self) -> bool:
-        """Whether a comment may stand behind what was encoded last."""
-        return self._boundaries.between_events
+        """Tell whether a comment may stand behind what was encoded last."""
+        return self._decoder.between_events

@@ -13,9 +13,8 @@ from ..asgi.admission import Admitted
 from ..asgi.delivery import Delivery
 from ..asgi.http import ASGIMessage, Scope
 from ..backend import OwnTask, wakeup
-from ..chunks import Raw
 from ..errors import LimitExceeded, LLMStreamError
-from ..events import ItemAdded, RunAborted, RunFinished
+from ..events import BytesAdded, RunAborted, RunFinished
 from ..runtime import Closing, Outcome, Run, Stopped, draining
 from .receive import Receiver
 
@@ -90,7 +89,7 @@ class ForeignRun(Run):
                 return
             if self.deadlines.spoke_at is None:
                 self.spoke()
-            self.log.append([ItemAdded(self.log.last + 1, Raw(body))])
+            self.log.append([BytesAdded(self.log.last + 1, body)])
         if message.get("more_body", False):
             async with self._one_waits:
                 await self.log.room()

@@ -1,17 +1,23 @@
-"""Wire formats: one module a protocol. Synchronous and deterministic, no I/O."""
+"""Wire formats: a folder for each protocol. Synchronous and deterministic, no I/O.
 
-from .ag_ui.stream import AGUI
-from .anthropic_messages.stream import AnthropicMessages
-from .base import Encoder, Format, RequestFormat, WholeFormat
-from .events.stream import Events
-from .openai_chat.stream import OpenAIChat
-from .openai_responses.stream import OpenAIResponses
-from .ui_messages.stream import UIMessages
+In every folder `stream` holds the format and writes events as bytes, and `request` reads a body
+into a `ChatRequest`; some have a `whole` for answers in one piece, their `words` and an `openapi`.
+What several protocols share is in `shapes`.
+"""
+
+from .ag_ui import AGUI
+from .anthropic_messages import AnthropicMessages
+from .base import DocumentedFormat, Encoder, Format, RequestFormat, WholeFormat
+from .events import Events
+from .openai_chat import OpenAIChat
+from .openai_responses import OpenAIResponses
+from .ui_messages import UIMessages
 
 __all__ = [
     "AGUI",
     "DEFAULT_FORMATS",
     "AnthropicMessages",
+    "DocumentedFormat",
     "Encoder",
     "Events",
     "Format",

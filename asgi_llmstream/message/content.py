@@ -1,4 +1,4 @@
-"""What a message holds: its parts with their text, and the items that come whole."""
+"""The content of a message: parts with their text, and items that come whole."""
 
 from __future__ import annotations
 

@@ -8,7 +8,8 @@ from typing import Any
 
 from ..chunks import ToolResult
 from ..events import PartKind
-from .content import Content, MessagePart, MessageToolCall
+from ..request import anthropic
+from .content import Content, MessagePart
 
 __all__ = ["Turn", "turns_of"]
 
@@ -48,8 +49,9 @@ class Turn:
         if blocks := [block for part in self.parts for block in _blocks(part)]:
             yield {"role": "assistant", "content": blocks}
         if self.results:
-            results = map(_result_block, self.results.values())
-            yield {"role": "user", "content": list(results)}
+            results = self.results.values()
+            blocks = [anthropic.tool_result(r.id, _output(r), r.error) for r in results]
+            yield {"role": "user", "content": blocks}
 
 
 def turns_of(content: Sequence[Content]) -> list[Turn]:
@@ -81,26 +83,12 @@ def _blocks(part: MessagePart) -> Iterator[dict[str, Any]]:
     match part.kind:
         case "reasoning":
             if part.signature:
-                yield {"type": "thinking", "thinking": text, "signature": part.signature}
+                yield anthropic.thinking(text, part.signature)
         case "tool_call":
-            call = MessageToolCall(part.part.id, part.part.name, text)
-            yield {"type": "tool_use", "id": call.id, "name": call.name, "input": _input(call)}
+            yield anthropic.tool_use(part.part.id, part.part.name, text)
         case _:
             if text.strip():  # the API refuses a text block that is blank
-                yield {"type": "text", "text": text}
-
-
-def _input(call: MessageToolCall) -> dict[str, Any]:
-    try:
-        parsed = call.parse()
-    except ValueError:
-        parsed = None
-    return parsed if isinstance(parsed, dict) else {"invalid_json": call.arguments}
-
-
-def _result_block(result: ToolResult) -> dict[str, Any]:
-    block = {"type": "tool_result", "tool_use_id": result.id, "content": _output(result)}
-    return {**block, "is_error": True} if result.error else block
+                yield anthropic.text(text)
 
 
 def _output(result: ToolResult) -> str:

@@ -6,7 +6,7 @@ and runs a lifecycle of its own over them.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import msgspec
@@ -15,7 +15,6 @@ from ..chunks import Data, File, FinishReason, Raw, Source, ToolResult, Usage
 from ..events import (
     Event,
     ItemAdded,
-    Part,
     PartDelta,
     PartEnded,
     PartKind,
@@ -30,6 +29,7 @@ from ..lifecycle import Lifecycle
 from ..sources import chunks_of
 from .content import Content, MessagePart, MessageToolCall
 from .history import turns_of
+from .stored import Stored, restored, stored
 
 __all__ = ["Message"]
 
@@ -116,12 +116,12 @@ class Message:
 
     @property
     def reasoning(self) -> str:
-        """What the model thought."""
+        """The model's thoughts."""
         return self._text_of("reasoning")
 
     @property
     def refusal(self) -> str:
-        """Why it would not answer."""
+        """The model's words why it would not answer."""
         return self._text_of("refusal")
 
     @property
@@ -135,12 +135,12 @@ class Message:
 
     @property
     def tool_results(self) -> list[ToolResult]:
-        """What the tools gave back."""
+        """The tools' answers."""
         return [item for item in self.content if isinstance(item, ToolResult)]
 
     @property
     def sources(self) -> list[Source]:
-        """What the answer rests on."""
+        """The sources that the answer rests on."""
         return [item for item in self.content if isinstance(item, Source)]
 
     @property
@@ -178,19 +178,17 @@ class Message:
     def to_dict(self) -> dict[str, Any]:
         """All of it in JSON's types, for a database: its fields by name, and in "content" a dict
         for each part and item, told apart by "type"."""
-        content = [
-            _stored(part) if isinstance(part, MessagePart) else part for part in self.content
-        ]
-        stored = _Stored(
-            id=self.id,
-            model=self.model,
-            created=self.created,
-            content=content,
-            usage=self.usage,
-            finish_reason=self.finish_reason,
-            native_finish_reason=self.native_finish_reason,
+        fields: dict[str, Any] = msgspec.to_builtins(
+            Stored(
+                id=self.id,
+                model=self.model,
+                created=self.created,
+                content=stored(self.content),
+                usage=self.usage,
+                finish_reason=self.finish_reason,
+                native_finish_reason=self.native_finish_reason,
+            )
         )
-        fields: dict[str, Any] = msgspec.to_builtins(stored)
         return fields
 
     @classmethod
@@ -200,55 +198,13 @@ class Message:
         Raises:
             ValueError: if they are something else.
         """
-        stored = msgspec.convert(fields, _Stored)
-        message = cls(id=stored.id, model=stored.model, created=stored.created)
-        message.usage = stored.usage
-        message.finish_reason = stored.finish_reason
-        message.native_finish_reason = stored.native_finish_reason
-        message.content = list(_restored(stored.content))
+        was = msgspec.convert(fields, Stored)
+        message = cls(id=was.id, model=was.model, created=was.created)
+        message.usage = was.usage
+        message.finish_reason = was.finish_reason
+        message.native_finish_reason = was.native_finish_reason
+        message.content = restored(was.content)
         return message
 
     def __repr__(self) -> str:
         return f"Message({self.content!r}, finish_reason={self.finish_reason!r})"
-
-
-class _StoredPart(msgspec.Struct, frozen=True, tag_field="type", tag="part", omit_defaults=True):
-    """A part without the numbers that its place among the others gives it."""
-
-    kind: PartKind
-    text: str
-    id: str
-    step: int
-    name: str = ""
-    signature: str | None = None
-
-
-class _Stored(msgspec.Struct, frozen=True, kw_only=True):
-    id: str
-    model: str
-    created: int
-    content: list[_StoredPart | ToolResult | Source | File | Data]
-    usage: Usage | None = None
-    finish_reason: FinishReason | None = None
-    native_finish_reason: str | None = None
-
-
-def _stored(of: MessagePart) -> _StoredPart:
-    part = of.part
-    return _StoredPart(part.kind, of.text, part.id, part.step, part.name, of.signature)
-
-
-def _restored(content: list[_StoredPart | ToolResult | Source | File | Data]) -> Iterator[Content]:
-    kinds: list[PartKind] = []
-    for item in content:
-        if not isinstance(item, _StoredPart):
-            yield item
-            continue
-        ordinal = kinds.count(item.kind)
-        part = MessagePart(
-            Part(len(kinds), item.kind, ordinal, item.step, item.id, item.name),
-        )
-        part.signature = item.signature
-        part.pieces = [item.text] if item.text else []
-        kinds.append(item.kind)
-        yield part

@@ -1,4 +1,4 @@
-"""What a client asks, whatever protocol it speaks."""
+"""A client's request, whatever protocol it speaks."""
 
 from .chat import ChatRequest
 from .conversation import ChatMessage

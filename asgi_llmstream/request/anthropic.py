@@ -12,7 +12,7 @@ import msgspec
 
 from .conversation import Block, ChatMessage
 
-__all__ = ["tool", "tool_choice", "tool_use", "turns"]
+__all__ = ["text", "thinking", "tool", "tool_choice", "tool_result", "tool_use", "turns"]
 
 
 def turns(messages: Iterable[ChatMessage]) -> list[dict[str, Any]]:
@@ -39,8 +39,7 @@ def _blocks_of(message: ChatMessage) -> Iterator[Block]:
     yield from (block for block in message.thinking if block.get("signature") or "data" in block)
     content = list(_content(message.content))
     if message.role == "tool":
-        result = {"type": "tool_result", "tool_use_id": message.tool_call_id, "content": content}
-        yield result | ({"is_error": True} if message.failed else {})
+        yield tool_result(message.tool_call_id, content, message.failed)
         return
     yield from content
     for call in message.tool_calls:
@@ -48,7 +47,7 @@ def _blocks_of(message: ChatMessage) -> Iterator[Block]:
 
 
 def _content(content: str | list[Block] | None) -> Iterator[Block]:
-    parts = [{"type": "text", "text": content}] if isinstance(content, str) else content or []
+    parts = [text(content)] if isinstance(content, str) else content or []
     for part in parts:
         convert = _PARTS.get(str(part.get("type")))
         block = part if convert is None else convert(part)
@@ -57,7 +56,7 @@ def _content(content: str | list[Block] | None) -> Iterator[Block]:
 
 
 def _text(part: Block) -> Block:
-    return {"type": "text", "text": str(part.get("text") or part.get("refusal") or "")}
+    return text(str(part.get("text") or part.get("refusal") or ""))
 
 
 def _image(part: Block) -> Block:
@@ -78,7 +77,7 @@ def _document(part: Block) -> Block:
 
 
 def _source(url: str) -> Block:
-    """What a `data:` URL (RFC 2397) holds, or where another one leads."""
+    """The content of a `data:` URL (RFC 2397), or where another one leads."""
     head, _, data = url.partition(",")
     if head.startswith("data:") and head.endswith(";base64"):
         media_type = head.removeprefix("data:").split(";")[0]
@@ -93,6 +92,22 @@ _PARTS: dict[str, Callable[[Block], Block]] = {
     "image_url": _image,
     "file": _document,
 }
+
+
+def text(text: str) -> Block:
+    """A text as a block."""
+    return {"type": "text", "text": text}
+
+
+def thinking(text: str, signature: str) -> Block:
+    """Reasoning as a block, with the seal that the API wants it back with."""
+    return {"type": "thinking", "thinking": text, "signature": signature}
+
+
+def tool_result(id: str | None, content: str | list[Block], failed: bool) -> Block:
+    """A tool's answer to the call with this id, as a block."""
+    result: Block = {"type": "tool_result", "tool_use_id": id, "content": content}
+    return result | ({"is_error": True} if failed else {})
 
 
 def tool_use(id: str, name: str, arguments: str) -> Block:
@@ -115,6 +130,7 @@ def _called(call: dict[str, Any]) -> Block:
 
 
 def tool(offered: dict[str, Any]) -> dict[str, Any]:
+    """A tool that is offered, from OpenAI chat's words; another kind is as it was."""
     function = offered.get("function")
     if not isinstance(function, dict):
         return offered
@@ -126,6 +142,7 @@ def tool(offered: dict[str, Any]) -> dict[str, Any]:
 
 
 def tool_choice(choice: str | dict[str, Any] | None) -> dict[str, Any] | None:
+    """The choice among the tools, from OpenAI chat's words; None if there is no word for it."""
     match choice:
         case "auto" | "none":
             return {"type": choice}

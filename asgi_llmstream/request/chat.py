@@ -18,7 +18,7 @@ __all__ = ["ChatRequest"]
 
 
 class ChatRequest(Struct, frozen=True, kw_only=True):
-    """What a client asked, whatever protocol it spoke.
+    """A client's request, whatever protocol it spoke.
 
     Attributes:
         messages: the conversation so far.

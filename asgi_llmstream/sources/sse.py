@@ -32,7 +32,7 @@ def is_fields(item: dict[str, Any]) -> bool:
 
 
 def read_own(item: ServerSentEvent) -> Iterable[Chunk]:
-    return (Raw(item.encode()),)
+    return (Raw(item),)
 
 
 def read_event(item: Any) -> Iterable[Chunk]:
@@ -62,18 +62,16 @@ def _raw(
     event: str | None = None,
     id: Any = None,
     retry: int | None = None,
-    comment: str | None = None,
+    comment: Any = None,
     sep: object = None,
 ) -> Raw:
-    lines = "" if comment is None else "".join(f": {c}\n" for c in str(comment).splitlines())
-    if data is None and event is None and id is None and retry is None:
-        return Raw(lines.encode())
     if isinstance(data, bytes):
         data = data.decode("utf-8", "replace")
-    sse = ServerSentEvent(
-        data="" if data is None else str(data),
-        event=event,
-        id=None if id is None else str(id),
-        retry=retry,
+    own = ServerSentEvent(
+        data=_text(data), event=event, id=_text(id), retry=retry, comment=_text(comment)
     )
-    return Raw(lines.encode() + sse.encode())
+    return Raw(own)
+
+
+def _text(value: Any) -> str | None:
+    return None if value is None else str(value)

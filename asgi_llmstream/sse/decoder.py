@@ -2,40 +2,75 @@
 
 from __future__ import annotations
 
-import codecs
 import re
 from typing import Any
 
 from .event import ServerSentEvent
 
-__all__ = ["Parser", "parse_sse"]
+__all__ = ["Decoder", "parse_sse"]
+
+_LINE_END = re.compile(rb"\r\n|\r|\n")
+_BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
 
-class Parser:
-    """Bytes in, events out; WHATWG HTML section 9.2.6, line ends and characters cut anywhere."""
+class Decoder:
+    """Bytes in, events out; these may be cut anywhere, also in a line end or a character.
+
+    Attributes:
+        comments: how many comment lines have come.
+    """
 
     def __init__(self) -> None:
         self.comments = 0
-        self._decoder = codecs.getincrementaldecoder("utf-8-sig")("replace")
-        self._rest = ""
+        self._line = b""  # that has no end yet
         self._after_cr = False
+        self._in_event = False
+        self._at_start = True
         self._data: list[str] = []
         self._fields: dict[str, Any] = {}
 
-    def feed(self, chunk: bytes) -> list[ServerSentEvent]:
-        text = self._decoder.decode(chunk)
-        if not text:
-            return []
-        if self._after_cr:
-            text = text.removeprefix("\n")
-        self._after_cr = text.endswith("\r")
-        *lines, self._rest = re.split(r"\r\n|\r|\n", self._rest + text)
-        return [event for line in lines if (event := self._line(line)) is not None]
+    @property
+    def between_events(self) -> bool:
+        """Tell whether a comment line may stand here: it would be no part of an event."""
+        return not (self._in_event or self._line)
 
-    def _line(self, line: str) -> ServerSentEvent | None:
+    def feed(self, chunk: bytes) -> list[ServerSentEvent]:
+        """Take in bytes; the events that end in them.
+
+        Raises:
+            ValueError: for an id that is not ASCII or a type with a NUL: see `ServerSentEvent`.
+        """
+        lines = self._lines(chunk)
+        return [event for line in lines if (event := self._read(line)) is not None]
+
+    def skip(self, chunk: bytes) -> None:
+        """Take in bytes whose events nobody wants: only `between_events` stays true.
+
+        Of a line no more than its first byte is kept, which says what it is.
+        """
+        self._lines(chunk)
+        self._line = self._line[:1]
+
+    def _lines(self, chunk: bytes) -> list[bytes]:
+        """The lines that end in `chunk`."""
+        if self._after_cr and chunk:
+            chunk = chunk.removeprefix(b"\n")
+            self._after_cr = False
+        if not chunk:
+            return []
+        self._after_cr = chunk.endswith(b"\r")
+        *lines, self._line = _LINE_END.split(self._line + chunk)
+        for line in lines:
+            if not line.startswith(b":"):
+                self._in_event = line != b""
+        return lines
+
+    def _read(self, line: bytes) -> ServerSentEvent | None:
+        if self._at_start:
+            line, self._at_start = line.removeprefix(_BYTE_ORDER_MARK), False
         if not line:
             return self._dispatch()
-        name, _, value = line.partition(":")
+        name, _, value = line.decode("utf-8", "replace").partition(":")
         value = value.removeprefix(" ")
         if not name:
             self.comments += 1
@@ -63,4 +98,4 @@ def parse_sse(data: bytes) -> list[ServerSentEvent]:
     Raises:
         ValueError: for an id that is not ASCII or a type with a NUL: see `ServerSentEvent`.
     """
-    return Parser().feed(data)
+    return Decoder().feed(data)

@@ -7,16 +7,15 @@ ends in a blank line and has data, a heartbeat is one comment line without a bla
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 from msgspec import Struct
 
-__all__ = ["HEARTBEAT", "Boundaries", "ServerSentEvent", "last_event_id"]
+__all__ = ["HEARTBEAT", "ServerSentEvent", "last_event_id"]
 
 HEARTBEAT = b": ping\n"
 
 _LINE_END = re.compile(r"\r\n|\r|\n")
-_LINE_END_BYTES = re.compile(rb"\r\n|\r|\n")
 
 
 class ServerSentEvent(Struct, frozen=True):
@@ -24,11 +23,14 @@ class ServerSentEvent(Struct, frozen=True):
 
     Args:
         data: the payload; each line end in it (CRLF, CR or LF) begins a new `data:` line, and
-            the client puts them together again with LF.
+            the client puts them together again with LF. Without any, not even an empty one, it
+            is no event to a client, and is not sent as one.
         event: the event's type; the client takes "message" when it is left out.
         id: what an `EventSource` sends back as `Last-Event-ID`. ASCII, since some clients never
             reconnect with another.
         retry: milliseconds that an `EventSource` waits before it reconnects.
+        comment: for whoever looks at the wire: lines that stand before the event, which clients
+            pass over.
 
     Raises:
         ValueError: if `event` or `id` holds CR, LF or NUL, which would end the field or be
@@ -36,20 +38,18 @@ class ServerSentEvent(Struct, frozen=True):
         TypeError: if a field has another type.
     """
 
-    data: str = ""
+    data: str | None = None
     event: str | None = None
     id: str | None = None
     retry: int | None = None
+    comment: str | None = None
 
     def __post_init__(self) -> None:
-        if not isinstance(self.data, str):
-            raise TypeError(f"data must be a str, not {type(self.data).__name__}")
+        for name, value in (("data", self.data), ("comment", self.comment)):
+            _check_text(name, value)
         for name, value in (("event", self.event), ("id", self.id)):
-            if value is None:
-                continue
-            if not isinstance(value, str):
-                raise TypeError(f"{name} must be a str, not {type(value).__name__}")
-            if any(c in value for c in "\r\n\0"):
+            _check_text(name, value)
+            if value is not None and any(c in value for c in "\r\n\0"):
                 raise ValueError(f"{name} must not contain CR, LF or NUL: {value!r}")
         if self.id is not None and not self.id.isascii():
             raise ValueError(f"id must be ASCII: {self.id!r}")
@@ -60,50 +60,33 @@ class ServerSentEvent(Struct, frozen=True):
                 raise ValueError(f"retry must not be negative: {self.retry}")
 
     def encode(self) -> bytes:
-        """The event as it goes over the wire, its closing blank line included."""
-        lines = []
-        if self.id is not None:
-            lines.append(f"id: {self.id}\n")
-        if self.event:
-            lines.append(f"event: {self.event}\n")
-        if self.retry is not None:
-            lines.append(f"retry: {self.retry}\n")
-        lines.extend(f"data: {line}\n" for line in _LINE_END.split(self.data))
-        lines.append("\n")
-        return "".join(lines).encode("utf-8", "replace")
+        """The event as it goes over the wire, its closing blank line included.
 
+        One without data would be passed over by browsers, and break other clients (WHATWG HTML
+        section 9.2.6): of it only the comment is written.
+        """
+        return "".join(self._lines()).encode("utf-8", "replace")
 
-class Boundaries:
-    """Follows a stream that others write, to know where something may stand between its events.
-
-    A line ends in CRLF, CR or LF, an event in a blank line; a comment is no part of an event
-    (WHATWG HTML section 9.2.6).
-    """
-
-    def __init__(self) -> None:
-        self._in_event = False
-        self._line = b""  # of the current one the first byte, which says what it is
-        self._after_cr = False
-
-    def feed(self, data: bytes) -> None:
-        """Take in what was sent."""
-        if not data:
+    def _lines(self) -> Iterator[str]:
+        # Some clients cut lines in more places than others, and a comment must not become a field.
+        for line in (self.comment or "").splitlines():
+            yield f": {line}\n"
+        if self.data is None:
             return
-        if self._after_cr and data.startswith(b"\n"):
-            data = data[1:]
-        self._after_cr = data.endswith(b"\r")
-        *lines, rest = _LINE_END_BYTES.split(data)
-        for line in lines:
-            line = self._line + line
-            if not line.startswith(b":"):
-                self._in_event = bool(line)
-            self._line = b""
-        self._line = (self._line + rest)[:1]
+        if self.id is not None:
+            yield f"id: {self.id}\n"
+        if self.event:
+            yield f"event: {self.event}\n"
+        if self.retry is not None:
+            yield f"retry: {self.retry}\n"
+        for line in _LINE_END.split(self.data):
+            yield f"data: {line}\n"
+        yield "\n"
 
-    @property
-    def between_events(self) -> bool:
-        """Whether a comment line may be sent now."""
-        return not self._in_event and not self._line
+
+def _check_text(name: str, value: object) -> None:
+    if value is not None and not isinstance(value, str):
+        raise TypeError(f"{name} must be a str, not {type(value).__name__}")
 
 
 def last_event_id(headers: Iterable[tuple[bytes, bytes]]) -> str | None:

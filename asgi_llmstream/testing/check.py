@@ -1,4 +1,4 @@
-"""Is a body framed so that every known client reads it, and does it have one end?"""
+"""A check that a body is framed so that every known client reads it, and has one end."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def check_stream(
         raise AssertionError(f"not readable: {error}") from error
     _check_framing(text)
     for event in events:
-        cut = _LINE_CUTTERS.search(event.data) and _decoded(event) is not None
+        cut = _LINE_CUTTERS.search(event.data or "") and _decoded(event) is not None
         _expect(not cut, f"U+0085, U+2028 or U+2029 stands raw in JSON: {event.data!r}")
     if format == "openai":
         _check_openai(events)
@@ -111,6 +111,6 @@ def _finishes(chunk: Any) -> bool:
 def _decoded(event: ServerSentEvent) -> Any:
     """The data, or None if it is not JSON."""
     try:
-        return loads(event.data)
+        return loads(event.data or "")
     except ValueError:
         return None

@@ -1,4 +1,4 @@
-"""What an application sends in answer to one request, as it comes."""
+"""The answer of an application to one request, as it comes."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import anyio
 import anyio.lowlevel
 
 from ..asgi.http import Scope
-from ..sse import Parser, ServerSentEvent
+from ..sse import Decoder, ServerSentEvent
 
 __all__ = ["App", "Response"]
 
@@ -20,7 +20,7 @@ App = Callable[[Any, Any, Any], Awaitable[None]]
 
 
 class Response:
-    """What has come back so far, and the client's end of the connection.
+    """The answer so far, and the client's end of the connection.
 
     Every wait raises `TimeoutError` after the client's `timeout`.
 
@@ -48,7 +48,7 @@ class Response:
         self._chunks: list[bytes] = []
         self._chunks_read = self._chunks_parsed = self._events_read = 0
         self._events: list[ServerSentEvent] = []
-        self._parser = Parser()
+        self._decoder = Decoder()
         self._expected: Literal["start", "body", "nothing"] = "start"
         self._complete = self._returned = self._stalled = self._told = False
         self._last_chunk = math.inf
@@ -87,18 +87,18 @@ class Response:
 
     @property
     def comments(self) -> int:
-        """How many comment lines, which is to say heartbeats, have come so far."""
+        """The number of comment lines, which is to say heartbeats, that have come so far."""
         self._parse()
-        return self._parser.comments
+        return self._decoder.comments
 
     @property
     def complete(self) -> bool:
-        """Whether the final body message has come."""
+        """True once the final body message has come."""
         return self._complete
 
     @property
     def aborted(self) -> bool:
-        """Whether the app returned or raised without the end of what it had started: a server
+        """True if the app returned or raised without the end of what it had started: a server
         then breaks the connection."""
         return self._returned and self._start is not None and self._expected != "nothing"
 
@@ -197,7 +197,7 @@ class Response:
     def _parse(self) -> int:
         for chunk in self._chunks[self._chunks_parsed :]:
             self._chunks_parsed += 1
-            self._events += self._parser.feed(chunk)
+            self._events += self._decoder.feed(chunk)
         return len(self._events)
 
     def _notify(self) -> None:

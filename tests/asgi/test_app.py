@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import AsyncIterator
-from typing import Any
+from typing import Any, ClassVar, Literal
 
 import anyio
 import anyio.lowlevel
@@ -12,13 +12,52 @@ import pytest
 from starlette.applications import Starlette
 from starlette.routing import Mount
 
-from asgi_llmstream import ChatApp, ChatRequest, StreamOptions, StreamResult
+from asgi_llmstream import (
+    ChatApp,
+    ChatMessage,
+    ChatRequest,
+    LLMStreamError,
+    StreamOptions,
+    StreamResult,
+)
+from asgi_llmstream.formats import Encoder
+from asgi_llmstream.formats.openapi import Operation, routes
 from asgi_llmstream.testing import Client, Response, check_stream
 
 pytestmark = pytest.mark.anyio
 
 HELLO: dict[str, Any] = {"messages": [{"role": "user", "content": "hi"}]}
 JSON = {"content-type": "application/json"}
+
+
+class Own:
+    """A format of one's own, which only streams.
+
+    Attributes:
+        decoded: what `decode` was given.
+    """
+
+    headers: ClassVar = ()
+    carries_raw: ClassVar = False
+    route: ClassVar = "/own"
+
+    def __init__(self, method: Literal["GET", "POST"] = "POST") -> None:
+        self.method: Any = method
+        self.decoded: list[dict[str, Any]] = []
+
+    def encoder(self) -> Encoder:
+        return lambda event: b"data: %d\n\n" % event.seq
+
+    def error_body(self, error: LLMStreamError) -> bytes:
+        return json.dumps({"message": error.message, "code": error.code}).encode()
+
+    def decode(self, fields: dict[str, Any], /) -> ChatRequest:
+        self.decoded.append(fields)
+        stream = bool(fields.get("stream"))
+        return ChatRequest(messages=[ChatMessage(role="user", content="hi")], stream=stream)
+
+    def for_request(self, request: ChatRequest) -> Own:
+        return self
 
 
 class App:
@@ -107,6 +146,46 @@ async def test_a_body_that_is_too_large_is_a_413_however_its_length_is_told() ->
     assert_openai_error(await app.post(large), 413)
     assert_openai_error(await app.post(large, **{"content-length": "999999999999999999999"}), 413)
     assert app.requests == []
+
+
+async def test_a_body_is_decoded_once_and_its_depth_is_known_before_a_format_sees_it() -> None:
+    own = Own()
+    app = App(formats=[own], options=StreamOptions(max_body_depth=3))
+    response = await app.post({"a": [[[1]]]}, "/own")
+    assert (response.status, response.json()["code"]) == (400, "too_deep")
+    assert own.decoded == []
+    assert (await app.post({"a": [[1]], "stream": True}, "/own")).status == 200
+    assert own.decoded == [{"a": [[1]], "stream": True}]
+
+
+async def test_the_format_of_a_get_route_is_given_the_query_by_name() -> None:
+    own = Own("GET")
+    app = App(formats=[own])
+    await Client(app.app).request("GET", "/own?stream=1&q=Troms%C3%B8&q=b&empty=")
+    assert own.decoded == [{"stream": "1", "q": "Tromsø"}]
+
+
+async def test_a_format_that_only_streams_refuses_other_requests_before_anything_begins() -> None:
+    results: list[StreamResult] = []
+    app = App(formats=[Own()], on_finish=results.append)
+    response = await app.post({"stream": False}, "/own")
+    assert (response.status, response.json()["code"]) == (400, "stream_only")
+    assert app.requests == []
+    assert results == []
+
+
+class Documented(Own):
+    def operation(self) -> Operation:
+        return {"summary": "Mine", "responses": {}}
+
+
+def test_a_route_is_documented_by_its_format_or_by_what_holds_for_all() -> None:
+    mine, other, get, *_ = routes([Documented(), Own(), Own("GET")])
+    assert mine.operation == {"summary": "Mine", "responses": {}}
+    assert other.operation["summary"] == "Create an answer (Own)"
+    assert "application/json" not in other.operation["responses"]["200"]["content"]
+    assert "requestBody" in other.operation
+    assert "requestBody" not in get.operation
 
 
 async def test_a_body_that_is_nested_too_deeply_is_a_400_on_every_route() -> None:

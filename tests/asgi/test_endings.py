@@ -278,6 +278,19 @@ async def test_server_sent_events_of_ones_own_go_out_as_they_are_on_the_plain_fo
     assert b"id: 7\nevent: mine\ndata: a\ndata: b\n\nevent: mine\ndata: c\n\n" in response.body
 
 
+async def test_a_format_that_only_streams_is_refused_where_the_answer_is_to_be_whole() -> None:
+    started = False
+
+    async def producer() -> AsyncIterator[Any]:
+        nonlocal started
+        started = True
+        yield "a"
+
+    with pytest.raises(TypeError, match=r"^Events has no answers in one piece"):
+        LLMStream(producer, format=Events(), whole=True)
+    assert not started
+
+
 async def test_server_sent_events_on_another_format_are_an_error_that_says_so(
     caplog: pytest.LogCaptureFixture,
 ) -> None:

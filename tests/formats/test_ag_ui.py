@@ -29,8 +29,10 @@ from asgi_llmstream.chunks import (
 )
 from asgi_llmstream.errors import BadRequest, RateLimited
 from asgi_llmstream.formats.ag_ui.stream import AGUI
+from asgi_llmstream.formats.wire import decode_json
 from asgi_llmstream.lifecycle import Lifecycle
 from asgi_llmstream.request import ChatMessage, ChatRequest
+from asgi_llmstream.sse import ServerSentEvent
 from tests.support.ag_ui_grammar import events_of, read
 from tests.support.services import need
 from tests.support.strategies import ENDINGS, SEQUENCES
@@ -192,8 +194,8 @@ def test_sources_files_and_data_are_custom_events() -> None:
 
 
 def test_a_step_has_its_name_or_a_number_and_raw_events_are_not_carried() -> None:
-    assert wire(AGUI(), Step("plan"), Raw(b"data: x\n\n")) == step(name="plan")
-    assert wire(AGUI(), Step(""), Raw(b"data: x\n\n")) == step()
+    assert wire(AGUI(), Step("plan"), Raw(ServerSentEvent("x"))) == step(name="plan")
+    assert wire(AGUI(), Step(""), Raw(ServerSentEvent("x"))) == step()
 
 
 USAGE = (
@@ -361,7 +363,7 @@ def test_an_error_body_has_the_words_of_a_run_error() -> None:
 
 def decode(*messages: Any, **fields: Any) -> ChatRequest:
     body = {"threadId": "t", "runId": "r", "messages": messages, **fields}
-    return AGUI().decode(json.dumps(body).encode())
+    return AGUI().decode(decode_json(json.dumps(body).encode()))
 
 
 def test_a_request_has_its_ids_and_tools_and_keeps_everything_in_its_body() -> None:
@@ -549,5 +551,5 @@ def test_a_bad_request_names_the_field(message: Any, param: str, code: str) -> N
 )
 def test_a_body_that_is_no_request_is_refused(body: bytes, param: str | None) -> None:
     with pytest.raises(BadRequest) as caught:
-        AGUI().decode(body)
+        AGUI().decode(decode_json(body))
     assert caught.value.param == param

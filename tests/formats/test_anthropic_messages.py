@@ -30,6 +30,7 @@ from asgi_llmstream.chunks import (
 from asgi_llmstream.errors import BadRequest, LLMStreamError
 from asgi_llmstream.events import RunStarted
 from asgi_llmstream.formats.anthropic_messages.stream import AnthropicMessages
+from asgi_llmstream.formats.wire import decode_json
 from asgi_llmstream.message import Message
 from asgi_llmstream.request import ChatMessage, ChatRequest
 from tests.support import anthropic_grammar
@@ -359,7 +360,7 @@ def test_the_whole_answer_is_what_the_stream_accumulates_to(chunks: list[Chunk])
 
 def decoded(**body: Any) -> ChatRequest:
     raw = {"messages": [{"role": "user", "content": "Hi"}], **body}
-    return AnthropicMessages().decode(json.dumps(raw).encode())
+    return AnthropicMessages().decode(decode_json(json.dumps(raw).encode()))
 
 
 def test_the_smallest_request_is_a_message() -> None:
@@ -526,7 +527,7 @@ BAD: list[tuple[object, str | None, str]] = [
 @pytest.mark.parametrize(("body", "param", "message"), BAD, ids=[str(bad[0])[:60] for bad in BAD])
 def test_a_bad_field_is_named(body: object, param: str | None, message: str) -> None:
     with pytest.raises(BadRequest) as raised:
-        AnthropicMessages().decode(json.dumps(body).encode())
+        AnthropicMessages().decode(decode_json(json.dumps(body).encode()))
     assert (raised.value.param, raised.value.message) == (param, message)
 
 
@@ -548,7 +549,7 @@ NEARLY_MESSAGES = st.fixed_dictionaries(
 def test_arbitrary_json_is_a_request_or_a_bad_request(messages: object, tools: object) -> None:
     body = json.dumps({"messages": messages, "tools": [tools]})
     try:
-        got = AnthropicMessages().decode(body.encode())
+        got = AnthropicMessages().decode(decode_json(body.encode()))
     except BadRequest:
         return
     assert len(got.to_openai()) == len(got.messages)

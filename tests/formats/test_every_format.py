@@ -17,7 +17,6 @@ from asgi_llmstream.chunks import (
     Chunk,
     Error,
     Finish,
-    Raw,
     Reasoning,
     Refusal,
     Source,
@@ -48,7 +47,7 @@ from asgi_llmstream.formats import (
     RequestFormat,
     UIMessages,
 )
-from asgi_llmstream.formats.ui_messages.request import as_text
+from asgi_llmstream.formats.shapes.chat import as_text
 from asgi_llmstream.lifecycle import Lifecycle
 from asgi_llmstream.testing import Client, ManualClock, check_stream
 from tests.support import ag_ui_grammar, anthropic_grammar, responses_grammar, ui_grammar
@@ -200,7 +199,7 @@ def hear_events(stream: bytes) -> Heard:
     heard = Heard()
     parts: dict[int, str] = {}
     for event in check_stream(stream, "events"):
-        if event.event is None:
+        if event.event in (None, "own"):
             continue  # a producer's own
         fields: Any = json.loads(event.data)
         match fields:
@@ -358,12 +357,8 @@ def as_asked(format: RequestFormat) -> RequestFormat:
     return OpenAIChat(include_usage=True) if isinstance(format, OpenAIChat) else format
 
 
-def framed(chunk: Chunk) -> Chunk:
-    return Raw(b"event: own\ndata: {}\n\n") if isinstance(chunk, Raw) else chunk
-
-
 ONE = st.one_of(
-    SINGLE.map(framed),
+    SINGLE,
     st.builds(Reasoning, SHORT, SHORT),
     st.builds(Usage, COUNTS, COUNTS),
     st.builds(Finish, st.none() | st.sampled_from(["stop", "content_filter", "other"])),

@@ -30,12 +30,14 @@ from asgi_llmstream.chunks import (
 from asgi_llmstream.errors import BadRequest, LLMStreamError, NotFound, RateLimited, Unauthorized
 from asgi_llmstream.events import RunStarted
 from asgi_llmstream.formats import Events, Format, OpenAIChat
-from asgi_llmstream.formats.openai_chat.stream import decode_request
+from asgi_llmstream.formats.openai_chat.request import decode_request
+from asgi_llmstream.formats.wire import decode_json
 from asgi_llmstream.lifecycle import Lifecycle
 from asgi_llmstream.message import Message
 from asgi_llmstream.request import ChatMessage, ChatRequest
 from asgi_llmstream.sources import chunks_of
-from asgi_llmstream.sse import ServerSentEvent
+from asgi_llmstream.sse import ServerSentEvent, parse_sse
+from asgi_llmstream.testing import check_stream
 from tests.support.strategies import ANY_CHUNK, ANY_TEXT, JSON, MESSAGE
 from tests.support.wire import ESCAPES, events_of, wire
 
@@ -261,7 +263,7 @@ def test_only_the_last_finish_reason_of_several_model_calls_is_told() -> None:
         Source("https://a"),
         File("https://a", "image/png"),
         Data("n", 1),
-        Raw(b"data: x\n\n"),
+        Raw(ServerSentEvent("x")),
         Step("s"),
     ],
     ids=lambda chunk: type(chunk).__name__,
@@ -362,7 +364,7 @@ data: {"type":"part-started","seq":3,"part":{"index":0,"kind":"reasoning","ordin
 
 id: run:4
 event: part-delta
-data: {"type":"part-delta","kind":"reasoning","part":0,"text":"Hm."}
+data: {"type":"part-delta","seq":4,"kind":"reasoning","part":0,"text":"Hm."}
 
 id: run:5
 event: part-ended
@@ -374,7 +376,7 @@ data: {"type":"part-started","seq":6,"part":{"index":1,"kind":"text","ordinal":0
 
 id: run:7
 event: part-delta
-data: {"type":"part-delta","kind":"text","part":1,"text":"Hel"}
+data: {"type":"part-delta","seq":7,"kind":"text","part":1,"text":"Hel"}
 
 id: run:8
 event: item-added
@@ -382,7 +384,7 @@ data: {"type":"item-added","seq":8,"item":{"type":"source","url":"https://a","ti
 
 id: run:9
 event: part-delta
-data: {"type":"part-delta","kind":"text","part":1,"text":"lo"}
+data: {"type":"part-delta","seq":9,"kind":"text","part":1,"text":"lo"}
 
 id: run:10
 event: part-ended
@@ -394,7 +396,7 @@ data: {"type":"part-started","seq":11,"part":{"index":2,"kind":"refusal","ordina
 
 id: run:12
 event: part-delta
-data: {"type":"part-delta","kind":"refusal","part":2,"text":"No."}
+data: {"type":"part-delta","seq":12,"kind":"refusal","part":2,"text":"No."}
 
 id: run:13
 event: part-ended
@@ -406,7 +408,7 @@ data: {"type":"part-started","seq":14,"part":{"index":3,"kind":"tool_call","ordi
 
 id: run:15
 event: part-delta
-data: {"type":"part-delta","kind":"tool_call","part":3,"text":"{}"}
+data: {"type":"part-delta","seq":15,"kind":"tool_call","part":3,"text":"{}"}
 
 id: run:16
 event: part-ended
@@ -501,9 +503,9 @@ def test_parallel_tool_calls_are_told_apart_by_their_part() -> None:
     ).decode()
     deltas = [line for line in stream.splitlines() if "part-delta" in line and "data" in line]
     assert deltas == [
-        'data: {"type":"part-delta","kind":"tool_call","part":0,"text":"1"}',
-        'data: {"type":"part-delta","kind":"tool_call","part":1,"text":"2"}',
-        'data: {"type":"part-delta","kind":"tool_call","part":0,"text":"3"}',
+        'data: {"type":"part-delta","seq":5,"kind":"tool_call","part":0,"text":"1"}',
+        'data: {"type":"part-delta","seq":6,"kind":"tool_call","part":1,"text":"2"}',
+        'data: {"type":"part-delta","seq":7,"kind":"tool_call","part":0,"text":"3"}',
     ]
 
 
@@ -540,6 +542,57 @@ data: {"type":"run-finished","seq":6,"usage":null,"reason":"stop","native":null}
     )
     assert Events.carries_raw
     assert not OpenAIChat.carries_raw
+
+
+NO_EVENTS: list[Any] = [
+    ServerSentEvent(),
+    ServerSentEvent(event="ready"),
+    {"event": "ready"},
+    ServerSentEvent(id="7", retry=1),
+]
+
+
+@pytest.mark.parametrize("item", NO_EVENTS, ids=str)
+def test_a_producers_event_without_data_is_not_sent(item: object) -> None:
+    assert parse_sse(wire(Events(), *chunks_of(item)))[2:-2] == []
+    check_stream(wire(Events(), *chunks_of(item)), "events")
+
+
+def test_empty_data_is_data() -> None:
+    stream = wire(Events(), *chunks_of({"event": "ready", "data": ""}))
+    assert b"event: ready\ndata: \n\n" in stream
+
+
+def own(*items: object) -> list[Chunk]:
+    return [chunk for item in items for chunk in chunks_of(item)]
+
+
+def retries(chunks: list[Chunk], format: Events | None = None) -> list[tuple[str | None, int]]:
+    stream = wire(format or Events(), *chunks)
+    events = check_stream(stream, "events")
+    return [(e.event, e.retry) for e in events if e.retry is not None]
+
+
+def test_a_retry_without_data_travels_with_the_next_event_that_has_data() -> None:
+    alone = ServerSentEvent(retry=1500)
+    assert retries(own(alone)) == [("step-ended", 1500)]
+    assert retries(own("Hel", alone, "lo")) == [("part-delta", 1500)]
+    assert retries(own(alone, ServerSentEvent("x", "mine"), "lo")) == [("mine", 1500)]
+    assert retries(own({"retry": 1}, {"event": "ready"}, {"retry": 2}, "a")) == [
+        ("part-started", 2)
+    ]
+
+
+def test_an_events_own_retry_comes_before_one_that_waits() -> None:
+    waiting, both = ServerSentEvent(retry=1), ServerSentEvent("x", "mine", retry=2)
+    assert retries(own(waiting, both, "a")) == [("mine", 2)]
+    assert retries(own(both), Events(retry=3)) == [("run-started", 3), ("mine", 2)]
+
+
+def test_the_comment_of_an_event_goes_out_with_data_and_without() -> None:
+    stream = wire(Events(), *own({"comment": "a", "retry": 5}, {"comment": "b", "data": "x"}))
+    assert b": a\n: b\nretry: 5\ndata: x\n\n" in stream
+    check_stream(stream, "events")
 
 
 @pytest.mark.parametrize(
@@ -934,7 +987,7 @@ BAD: list[tuple[object, str | None, str, str]] = [
 )
 def test_a_bad_field_is_named(body: object, param: str | None, code: str, message: str) -> None:
     with pytest.raises(BadRequest) as raised:
-        decode_request(json.dumps(body).encode())
+        decode_request(decode_json(json.dumps(body).encode()))
     error = raised.value
     assert (error.status, error.param, error.code, error.message) == (400, param, code, message)
 
@@ -961,7 +1014,7 @@ def test_a_bad_field_is_named(body: object, param: str | None, code: str, messag
 )
 def test_a_body_that_is_not_json_says_so_and_no_more(body: bytes) -> None:
     with pytest.raises(BadRequest) as raised:
-        decode_request(body)
+        decode_json(body)
     error = raised.value
     assert (error.status, error.param, error.code) == (400, None, "invalid_json")
     assert error.message.startswith(("The body is not valid JSON: ", "The body is nested too"))
@@ -969,7 +1022,7 @@ def test_a_body_that_is_not_json_says_so_and_no_more(body: bytes) -> None:
 
 
 def decoded(**fields: Any) -> ChatRequest:
-    return decode_request(json.dumps(request(**fields)).encode())
+    return decode_request(decode_json(json.dumps(request(**fields)).encode()))
 
 
 def test_the_smallest_request_has_these_defaults() -> None:
@@ -1038,7 +1091,7 @@ CONVERSATION: list[dict[str, Any]] = [
 def test_a_conversation_comes_back_out_as_openai_wrote_it() -> None:
     got = decoded(messages=CONVERSATION)
     assert got.to_openai() == CONVERSATION
-    again = decode_request(json.dumps({"messages": got.to_openai()}).encode())
+    again = decode_request({"messages": got.to_openai()})
     assert again.messages == got.messages
 
 
@@ -1050,8 +1103,7 @@ def test_the_prompt_is_the_text_of_the_users_last_message() -> None:
 
 
 def test_the_format_decodes_with_it() -> None:
-    body = json.dumps(request()).encode()
-    assert OpenAIChat().decode(body) == decode_request(body)
+    assert OpenAIChat().decode(request()) == decode_request(request())
 
 
 CHECKED = ["model", "stream", "stream_options", "n", "temperature", "tools", "x"]
@@ -1067,7 +1119,7 @@ NEARLY_REQUESTS = st.fixed_dictionaries(
 def _decodes_or_is_bad(body: bytes) -> None:
     bad: BadRequest | None = None
     try:
-        got = decode_request(body)
+        got = decode_request(decode_json(body))
     except BadRequest as error:
         bad = error
     if bad is not None:

@@ -34,6 +34,7 @@ from asgi_llmstream.chunks import (
 from asgi_llmstream.errors import BadRequest, RateLimited
 from asgi_llmstream.events import RunStarted, merge
 from asgi_llmstream.formats.openai_responses.stream import OpenAIResponses
+from asgi_llmstream.formats.wire import decode_json
 from asgi_llmstream.message import Message
 from asgi_llmstream.request import ChatMessage, ChatRequest
 from tests.support import responses_grammar
@@ -321,7 +322,7 @@ def test_the_response_repeats_what_the_request_set() -> None:
     tools = [{"type": "function", "name": "f", "parameters": {}}]
     body = {"input": "Hi", "instructions": "Be brief.", "temperature": 0.5, "tools": tools}
     format = OpenAIResponses()
-    request = format.decode(json.dumps({**body, "top_p": None, "x_own": 1}).encode())
+    request = format.decode({**body, "top_p": None, "x_own": 1})
     answer = responses_grammar.check(wire(format.for_request(request), Text("a")))
     assert {key: answer[key] for key in body if key != "input"} == {
         key: value for key, value in body.items() if key != "input"
@@ -416,7 +417,7 @@ def test_the_whole_answer_is_what_the_stream_ends_with(chunks: list[Chunk]) -> N
 
 
 def decoded(**body: Any) -> ChatRequest:
-    return OpenAIResponses().decode(json.dumps({"input": "Hi", **body}).encode())
+    return OpenAIResponses().decode(decode_json(json.dumps({"input": "Hi", **body}).encode()))
 
 
 def test_the_smallest_request_is_a_text() -> None:
@@ -577,8 +578,7 @@ def test_a_request_that_leans_on_stored_responses_needs_an_app_that_stores_them(
     with pytest.raises(BadRequest, match="send the whole conversation as input") as raised:
         decoded(**body)
     assert raised.value.param in (*body, "input[0]")
-    raw = json.dumps({"input": "Hi", **body}).encode()
-    got = OpenAIResponses(stateful=True).decode(raw)
+    got = OpenAIResponses(stateful=True).decode({"input": "Hi", **body})
     assert got.prompt == "Hi"
     assert got.thread_id == ("conv_1" if "conversation" in body else None)
 
@@ -627,7 +627,7 @@ BAD: list[tuple[object, str | None, str]] = [
 @pytest.mark.parametrize(("body", "param", "message"), BAD, ids=[str(bad[0])[:60] for bad in BAD])
 def test_a_bad_field_is_named(body: object, param: str | None, message: str) -> None:
     with pytest.raises(BadRequest) as raised:
-        OpenAIResponses().decode(json.dumps(body).encode())
+        OpenAIResponses().decode(decode_json(json.dumps(body).encode()))
     assert (raised.value.param, raised.value.message) == (param, message)
 
 
@@ -651,7 +651,7 @@ def test_arbitrary_json_is_a_request_or_a_bad_request(
 ) -> None:
     body = json.dumps({"input": items, "tools": [tools], "tool_choice": tools})
     try:
-        got = OpenAIResponses(stateful=stateful).decode(body.encode())
+        got = OpenAIResponses(stateful=stateful).decode(decode_json(body.encode()))
     except BadRequest:
         return
     assert len(got.to_openai()) == len(got.messages)

@@ -28,7 +28,9 @@ from asgi_llmstream.chunks import (
 )
 from asgi_llmstream.errors import BadRequest, RateLimited
 from asgi_llmstream.formats.ui_messages.stream import UIMessages
+from asgi_llmstream.formats.wire import decode_json
 from asgi_llmstream.request import ChatMessage, ChatRequest
+from asgi_llmstream.sse import ServerSentEvent
 from tests.support.strategies import ENDINGS, SEQUENCES
 from tests.support.ui_grammar import chunks_of, read
 from tests.support.wire import ESCAPES, wire
@@ -199,7 +201,7 @@ def test_sources_files_and_data_are_parts_and_leave_the_text_open() -> None:
 
 
 def test_a_step_has_no_name_and_raw_events_are_not_carried() -> None:
-    assert wire(UIMessages(), Step("plan"), Raw(b"data: x\n\n")) == step()
+    assert wire(UIMessages(), Step("plan"), Raw(ServerSentEvent("x"))) == step()
 
 
 USAGE = (
@@ -337,7 +339,8 @@ def test_an_error_body_is_code_and_message() -> None:
 
 
 def decode(*messages: Any, **fields: Any) -> ChatRequest:
-    return UIMessages().decode(json.dumps({"id": "c", "messages": messages, **fields}).encode())
+    body = json.dumps({"id": "c", "messages": messages, **fields}).encode()
+    return UIMessages().decode(decode_json(body))
 
 
 def user(*parts: Any) -> dict[str, Any]:
@@ -536,7 +539,7 @@ def test_a_bad_request_names_the_field(message: Any, param: str, code: str) -> N
 )
 def test_a_body_that_is_no_request_is_refused(body: bytes, param: str | None) -> None:
     with pytest.raises(BadRequest) as caught:
-        UIMessages().decode(body)
+        UIMessages().decode(decode_json(body))
     assert caught.value.param == param
 
 

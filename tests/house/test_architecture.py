@@ -135,6 +135,22 @@ def test_no_modules_import_each_other_in_a_circle() -> None:
         pytest.fail(f"modules import each other: {' -> '.join(map(_name, error.args[1]))}")
 
 
+PROTOCOLS = {m[1] for m in MODULES if m[:1] == ("formats",) and m[2:]} - {"shapes"}
+
+
+def test_no_protocol_imports_another_and_all_have_the_same_rooms() -> None:
+    assert len(PROTOCOLS) == 6
+    for module, path in MODULES.items():
+        if module[:1] == ("formats",) and module[2:]:
+            is_package = path.stem == "__init__"
+            for line, absolute in imports_of(path.read_text(), module, is_package=is_package):
+                to = (_inside(absolute) or ())[:2]
+                sideways = to[:1] == ("formats",) and {*to[1:]} & PROTOCOLS - {module[1]}
+                assert not sideways, f"{_name(module)}, line {line}: what two share is a shape"
+    for protocol in PROTOCOLS:
+        assert {("formats", protocol, room) for room in ("stream", "request")} <= MODULES.keys()
+
+
 @pytest.mark.parametrize(
     "module", [m for m in MODULES if m and m[0] in PURE_ROOMS], ids=lambda m: ".".join(m)
 )
@@ -171,7 +187,7 @@ def test_an_import_that_points_down_or_at_the_package_is_found(source: str, modu
     ("source", "module"),
     [
         ("from .errors import BadRequest", ("chunks",)),
-        ("from ..base import dumps", ("formats", "events", "stream")),
+        ("from ..wire import dumps", ("formats", "events", "stream")),
         ("from ..chunks import Text", ("sources", "openai")),
         ("from . import chunks", ("request",)),
         ("import msgspec, asyncio", ("runtime", "ticker")),

@@ -53,6 +53,7 @@ from asgi_llmstream.events import (
 from asgi_llmstream.lifecycle import Lifecycle
 from asgi_llmstream.message import Message, MessagePart
 from asgi_llmstream.sources import public_error
+from asgi_llmstream.sse import ServerSentEvent
 from tests.support.strategies import (
     ENDINGS,
     IDS,
@@ -486,7 +487,7 @@ def test_a_tool_result_closes_all_parts_and_is_added() -> None:
 
 @pytest.mark.parametrize(
     "item",
-    [Source("https://a"), File("https://a", "image/png"), Data("n", 1), Raw(b": x\n")],
+    [Source("https://a"), File("https://a", "image/png"), Data("n", 1), Raw(ServerSentEvent("x"))],
     ids=lambda item: type(item).__name__,
 )
 def test_an_item_leaves_the_text_open_that_it_stands_in(item: Chunk) -> None:

@@ -170,7 +170,7 @@ def test_a_finish_that_is_added_is_the_messages_finish_reason() -> None:
 
 
 def test_raw_server_sent_events_leave_no_trace() -> None:
-    assert built(ServerSentEvent("x"), Raw(b": y\n"), {"data": "z"}).content == []
+    assert built(ServerSentEvent("x"), Raw(ServerSentEvent("y")), {"data": "z"}).content == []
 
 
 def test_an_error_ends_the_message_which_keeps_what_it_had() -> None:

@@ -21,6 +21,7 @@ from asgi_llmstream.chunks import (
     ToolResult,
     Usage,
 )
+from asgi_llmstream.sse import ServerSentEvent
 
 # Requests, nearly.
 
@@ -81,7 +82,7 @@ SINGLE: st.SearchStrategy[Chunk] = st.one_of(
     st.builds(Source, SHORT, st.none() | SHORT),
     st.builds(File, SHORT, SHORT),
     st.builds(Data, SHORT, VALUES),
-    st.builds(Raw, st.binary(max_size=3)),
+    st.builds(Raw, st.builds(ServerSentEvent, st.none() | SHORT, st.just("own"))),
     st.builds(Step, st.none() | SHORT),
     st.builds(Usage, COUNTS, COUNTS, COUNTS, COUNTS, st.booleans()),
     st.builds(Finish, st.sampled_from(["stop", "length", "tool_calls"]), st.none() | SHORT),

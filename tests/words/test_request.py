@@ -12,12 +12,14 @@ from hypothesis import strategies as st
 
 from asgi_llmstream.errors import BadRequest
 from asgi_llmstream.formats.openai_chat.stream import OpenAIChat
+from asgi_llmstream.formats.wire import decode_json
 from asgi_llmstream.request import ChatMessage, ChatRequest
 from tests.support.strategies import JSON, MESSAGE
 
 
 def decoded(*messages: dict[str, Any], **fields: Any) -> ChatRequest:
-    return OpenAIChat().decode(json.dumps({"messages": messages, **fields}).encode())
+    body = json.dumps({"messages": messages, **fields}).encode()
+    return OpenAIChat().decode(decode_json(body))
 
 
 USER = {"role": "user", "content": "Hi"}

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from asgi_llmstream.sse import HEARTBEAT, Boundaries, ServerSentEvent, last_event_id
+from asgi_llmstream.sse import HEARTBEAT, Decoder, ServerSentEvent, last_event_id
 
 
 class Dispatched(NamedTuple):
@@ -65,7 +65,7 @@ def parse(stream: bytes) -> list[Dispatched]:
     ("event", "encoded"),
     [
         (ServerSentEvent("hello"), b"data: hello\n\n"),
-        (ServerSentEvent(), b"data: \n\n"),
+        (ServerSentEvent(), b""),
         (ServerSentEvent(""), b"data: \n\n"),
         (ServerSentEvent(" padded "), b"data:  padded \n\n"),
         (ServerSentEvent("a\nb"), b"data: a\ndata: b\n\n"),
@@ -86,7 +86,12 @@ def parse(stream: bytes) -> list[Dispatched]:
         (ServerSentEvent("x", id="7"), b"id: 7\ndata: x\n\n"),
         (ServerSentEvent("x", id=""), b"id: \ndata: x\n\n"),
         (ServerSentEvent("x", retry=0), b"retry: 0\ndata: x\n\n"),
-        (ServerSentEvent(retry=3000), b"retry: 3000\ndata: \n\n"),
+        # Without data it is no event, and a block that has none breaks clients.
+        (ServerSentEvent(retry=3000), b""),
+        (ServerSentEvent(event="ready", id="7"), b""),
+        (ServerSentEvent(comment="a\r\nb", event="ready"), b": a\n: b\n"),
+        (ServerSentEvent("x", comment="a\u2028data: b"), b": a\n: data: b\ndata: x\n\n"),
+        (ServerSentEvent("", "ready"), b"event: ready\ndata: \n\n"),
         (
             ServerSentEvent("a\nb", "e", "7", 10),
             b"id: 7\nevent: e\nretry: 10\ndata: a\ndata: b\n\n",
@@ -119,7 +124,6 @@ def test_a_negative_retry_is_a_value_error() -> None:
 @pytest.mark.parametrize(
     ("field", "value"),
     [
-        ("data", None),
         ("data", b"x"),
         ("data", {"a": 1}),
         ("event", b"x"),
@@ -129,6 +133,7 @@ def test_a_negative_retry_is_a_value_error() -> None:
         ("retry", "10"),
         ("retry", 1.5),
         ("retry", True),
+        ("comment", 1),
     ],
 )
 def test_a_field_of_another_type_is_a_type_error_that_names_it(field: str, value: object) -> None:
@@ -238,26 +243,37 @@ STREAM_PIECES = st.lists(
 @given(pieces=STREAM_PIECES)
 @example(pieces=[b"data: a", b"\r\n", b"\n"])
 def test_boundaries_do_not_depend_on_how_a_stream_is_cut(pieces: list[bytes]) -> None:
-    whole, cut, bytewise = Boundaries(), Boundaries(), Boundaries()
+    whole, cut, bytewise, skipping = Decoder(), Decoder(), Decoder(), Decoder()
     stream = b"".join(pieces)
-    whole.feed(stream)
-    for piece in pieces:
-        cut.feed(piece)
+    events = whole.feed(stream)
+    assert [event for piece in pieces for event in cut.feed(piece)] == events
     for byte in stream:
         bytewise.feed(bytes([byte]))
+        skipping.skip(bytes([byte]))
+        assert bytewise.between_events is skipping.between_events
     assert whole.between_events is cut.between_events is bytewise.between_events
+
+
+def test_who_only_looks_for_boundaries_keeps_one_byte_of_a_line() -> None:
+    decoder = Decoder()
+    decoder.skip(b"data: " + b"x" * 1000)
+    assert sum(len(kept) for kept in vars(decoder).values() if isinstance(kept, bytes)) == 1
+    decoder.skip(b"\n\n")
+    assert decoder.between_events
+    decoder.skip(b"id: \xc3\xa9\ndata: nobody reads this\n\n: comment")
+    assert not decoder.between_events
 
 
 @given(pieces=STREAM_PIECES)
 def test_a_comment_at_a_boundary_changes_no_event(pieces: list[bytes]) -> None:
-    boundaries = Boundaries()
+    decoder = Decoder()
     with_comments, stream = b"", b"".join(pieces)
     for byte in stream:
         with_comments += bytes([byte])
-        boundaries.feed(bytes([byte]))
+        decoder.skip(bytes([byte]))
         # Behind a lone CR an LF may come, which would be a line end of its own then; a blank
         # line more, where no event is open, says nothing.
-        if boundaries.between_events:
+        if decoder.between_events:
             with_comments += HEARTBEAT
     if not stream.startswith(b"\xef"):
         assert Parser().parse(with_comments) == Parser().parse(stream)

@@ -9,9 +9,10 @@ from typing import Any
 
 from msgspec import Struct
 
-from ...request import ChatMessage, ChatRequest
-from ..shapes.fields import bad_field, convert, decode_json
-from ..ui_messages.request import file_part, missing
+from ...request import ChatMessage, ChatRequest, anthropic
+from ..shapes import chat
+from ..shapes.chat import file_part
+from ..shapes.fields import bad_field, convert, missing
 
 __all__ = ["decode_request"]
 
@@ -52,7 +53,7 @@ class _Input(Struct, rename="camel"):
     tools: list[_Tool] | None = None
 
 
-def decode_request(body: bytes) -> ChatRequest:
+def decode_request(raw: dict[str, Any]) -> ChatRequest:
     """A `RunAgentInput`. Its `context`, `state`, `forwardedProps` and `resume` are read from
     `ChatRequest.body`.
 
@@ -60,10 +61,8 @@ def decode_request(body: bytes) -> ChatRequest:
     are the client's own display, and not for the model.
 
     Raises:
-        BadRequest: if it is not JSON, or a field is missing or of the wrong type; `param` names
-            the field.
+        BadRequest: if a field is missing or of the wrong type; `param` names the field.
     """
-    raw = decode_json(body)
     input = convert(raw, _Input)
     return ChatRequest(
         messages=_messages(input.messages),
@@ -107,11 +106,7 @@ def _messages(inputs: list[_Message]) -> list[ChatMessage]:
 
 def _assistant(message: _Message, path: str, thinking: list[dict[str, Any]]) -> ChatMessage:
     calls = [
-        {
-            "id": call.id,
-            "type": "function",
-            "function": {"name": call.function.name, "arguments": call.function.arguments},
-        }
+        chat.call(call.id, call.function.name, call.function.arguments)
         for call in message.tool_calls or ()
     ]
     content = None if message.content is None else _content(message, path)
@@ -139,8 +134,7 @@ def _thinking(message: _Message) -> list[dict[str, Any]]:
     """Reasoning as Anthropic wants it back; without its signature it does not."""
     if not isinstance(message.content, str) or not message.encrypted_value:
         return []
-    signature = message.encrypted_value
-    return [{"type": "thinking", "thinking": message.content, "signature": signature}]
+    return [anthropic.thinking(message.content, message.encrypted_value)]
 
 
 def _content(message: _Message, path: str) -> str | list[dict[str, Any]]:

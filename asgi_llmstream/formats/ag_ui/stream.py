@@ -50,8 +50,10 @@ from ...events import (
     StepStarted,
 )
 from ...request import ChatRequest
-from ..base import Encoder, data, dumps, quote
-from ..ui_messages.request import as_text
+from ..base import Encoder
+from ..shapes.chat import as_text
+from ..shapes.failures import failed
+from ..wire import data, dumps, quote
 from .request import decode_request
 
 __all__ = ["AGUI"]
@@ -87,8 +89,8 @@ class AGUI(Struct, frozen=True, kw_only=True):
         """The same words as in a stream: the protocol has no shape for it."""
         return dumps({"type": "RUN_ERROR", "message": error.message, "code": error.code})
 
-    def decode(self, body: bytes) -> ChatRequest:
-        return decode_request(body)
+    def decode(self, fields: dict[str, Any], /) -> ChatRequest:
+        return decode_request(fields)
 
     def for_request(self, request: ChatRequest) -> AGUI:
         calls = (call.get("id") for message in request.messages for call in message.tool_calls)
@@ -142,10 +144,10 @@ class _Encoder:
                 metadata = {"finishReason": reason}
                 usage = self._usage(event.usage)
                 return _event("RUN_FINISHED", **self._run, **usage, metadata=metadata)
-            case RunFailed(message=message, code=code, usage=usage):
-                return self._fail(message, code, usage)
-            case RunAborted(reason=reason, usage=usage):
-                return self._fail(f"The answer was aborted: {reason}.", "aborted", usage)
+            case RunFailed() | RunAborted():
+                failure = failed(event)
+                told = {"message": failure.message, "code": failure.code}
+                return _event("RUN_ERROR", **told, **self._usage(event.usage))
             case _:
                 return b""
 
@@ -222,9 +224,6 @@ class _Encoder:
             return _event("CUSTOM", name="llmstream.tool_result", value=fields)
         message = f"result_{self._run_id}_{seq}"
         return _event("TOOL_CALL_RESULT", messageId=message, **fields, role="tool")
-
-    def _fail(self, message: str, code: str, usage: Usage | None) -> bytes:
-        return _event("RUN_ERROR", message=message, code=code, **self._usage(usage))
 
     def _usage(self, usage: Usage | None) -> dict[str, Any]:
         if usage is None:

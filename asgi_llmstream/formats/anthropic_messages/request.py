@@ -12,8 +12,9 @@ from typing import Any
 from msgspec import Struct
 
 from ...request import ChatMessage, ChatRequest
-from ..base import dumps
-from ..shapes.fields import bad_field, convert, decode_json, given
+from ..shapes import chat
+from ..shapes.fields import bad_field, convert, given
+from ..wire import dumps
 
 __all__ = ["decode_request"]
 
@@ -77,14 +78,13 @@ class _ToolResult(Struct):
 _ROLES = ("user", "assistant", "system")
 
 
-def decode_request(body: bytes) -> ChatRequest:
+def decode_request(raw: dict[str, Any]) -> ChatRequest:
     """The body of `POST /messages`, checked.
 
     Raises:
-        BadRequest: if it is not JSON, or a field is missing or of the wrong type; its message
-            names the field, and so does `param`.
+        BadRequest: if a field is missing or of the wrong type; its message names the field, and
+            so does `param`.
     """
-    raw = decode_json(body)
     parsed = convert(raw, _Body)
     if not parsed.messages:
         raise bad_field("messages", "must not be empty")
@@ -128,14 +128,15 @@ def _messages(message: _Message, at: str) -> list[ChatMessage]:
             case "tool_result":
                 results.append(_tool_result(block, here))
             case "tool_use":
-                calls.append(_tool_call(convert(block, _ToolUse, here)))
+                use = convert(block, _ToolUse, here)
+                calls.append(chat.call(use.id, use.name, dumps(use.input).decode()))
             case "thinking" | "redacted_thinking":
                 thinking.append(block)
             case _:
                 parts.append(_part(block, here))
     if not (parts or calls or thinking) and results:
         return results
-    content = _plain(parts) if parts else None
+    content = chat.just_text(parts) if parts else None
     said = ChatMessage(role=message.role, content=content, tool_calls=calls, thinking=thinking)
     return [*results, said]
 
@@ -150,23 +151,10 @@ def _tool_result(block: dict[str, Any], at: str) -> ChatMessage:
     )
 
 
-def _tool_call(block: _ToolUse) -> dict[str, Any]:
-    function = {"name": block.name, "arguments": dumps(block.input).decode()}
-    return {"id": block.id, "type": "function", "function": function}
-
-
 def _content(content: _Content, at: str) -> _Content:
     if isinstance(content, str):
         return content
-    return _plain([_part(block, f"{at}[{i}]") for i, block in enumerate(content)])
-
-
-def _plain(parts: list[dict[str, Any]]) -> _Content:
-    """A text alone needs no list; some servers know no other content."""
-    match parts:
-        case [{"type": "text", "text": str(text)}]:
-            return text
-    return parts
+    return chat.just_text([_part(block, f"{at}[{i}]") for i, block in enumerate(content)])
 
 
 def _part(block: dict[str, Any], at: str) -> dict[str, Any]:

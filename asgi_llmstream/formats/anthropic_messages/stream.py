@@ -1,4 +1,4 @@
-"""Anthropic messages: stream events and whole messages.
+"""Anthropic messages: stream events.
 
 Source: the Anthropic API reference, messages, streaming and errors; anthropic 2.12 (Python) and
 1.12 (Node), whose accumulators are the judges.
@@ -29,7 +29,7 @@ from typing import Any, ClassVar, Literal
 
 from msgspec import Struct
 
-from ...chunks import FinishReason, Source, Usage
+from ...chunks import Source
 from ...errors import LLMStreamError
 from ...events import (
     Event,
@@ -45,15 +45,17 @@ from ...events import (
     RunFinished,
     RunStarted,
 )
-from ...message import Message, MessageToolCall
+from ...message import Message
 from ...request import ChatRequest
-from ..base import Encoder, dumps, named, quote, replay
+from ..base import Encoder
 from ..shapes.citations import Citations
+from ..shapes.failures import failed
+from ..wire import dumps, named, quote
 from .request import decode_request
+from .whole import whole_body
+from .words import block_of, citation_of, error_object, message_of, stop_reason, usage_object
 
 __all__ = ["AnthropicMessages"]
-
-_Block = dict[str, Any]
 
 
 class AnthropicMessages(Struct, frozen=True, kw_only=True):
@@ -68,31 +70,16 @@ class AnthropicMessages(Struct, frozen=True, kw_only=True):
         return _Encoder().encode
 
     def error_body(self, error: LLMStreamError) -> bytes:
-        return dumps({"type": "error", **_error(error.status, error.message)})
+        return dumps({"type": "error", **error_object(error.status, error.message)})
 
-    def decode(self, body: bytes) -> ChatRequest:
-        return decode_request(body)
+    def decode(self, fields: dict[str, Any], /) -> ChatRequest:
+        return decode_request(fields)
 
     def for_request(self, request: ChatRequest) -> AnthropicMessages:
         return self
 
     def whole_body(self, started: RunStarted, message: Message) -> bytes:
-        citations, blocks = Citations(), list[_Block]()
-        body, stop = _message(started), dict[str, Any]()
-        last: PartKind | None = None
-        for event in replay(started, message):
-            for ready in citations.feed(event):
-                match ready:
-                    case PartStarted(part=part):
-                        last = part.kind
-                        blocks.append(_empty(part))
-                    case ItemAdded(item=Source() as source):
-                        blocks[-1].setdefault("citations", []).append(_citation(source))
-                    case PartEnded():
-                        blocks[-1] |= _filled(ready)
-                    case RunFinished(reason=reason, native=native):
-                        stop = {"stop_reason": _stop_reason(reason, native, last)}
-        return dumps({**body, "content": blocks, **stop, "usage": _usage(message.usage)})
+        return whole_body(started, message)
 
 
 class _Waiting:
@@ -153,9 +140,9 @@ class _Encoder:
                     return b""
                 return self._close(event) + self._catch_up()
             case ItemAdded(item=Source() as source):
-                return self._delta({"type": "citations_delta", "citation": _citation(source)})
+                return self._delta({"type": "citations_delta", "citation": citation_of(source)})
             case RunStarted():
-                return named("message_start", {"message": _message(event)})
+                return named("message_start", {"message": message_of(event)})
             case RunFinished():
                 return self._finish(event)
             case NativeAdded(family="anthropic", fields=native):
@@ -163,10 +150,9 @@ class _Encoder:
                     return named(str(native["event"].get("type")), native["event"])
                 self._native = native
                 return b""
-            case RunFailed(status=status, message=message):
-                return named("error", _error(status, message))
-            case RunAborted(reason=reason):
-                return named("error", _error(500, f"The answer was aborted: {reason}."))
+            case RunFailed() | RunAborted():
+                failure = failed(event)
+                return named("error", error_object(failure.status, failure.message))
             case _:
                 return b""
 
@@ -177,7 +163,7 @@ class _Encoder:
             b'event: content_block_delta\ndata: {"type":"content_block_delta","index":%d,'
             b'"delta":{"type":"%b","%b":' % (part.index, kind.encode(), key.encode())
         )
-        return named("content_block_start", {"index": part.index, "content_block": _empty(part)})
+        return named("content_block_start", {"index": part.index, "content_block": block_of(part)})
 
     def _delta(self, delta: dict[str, Any]) -> bytes:
         return named("content_block_delta", {"index": self._current, "delta": delta})
@@ -202,111 +188,11 @@ class _Encoder:
         return out
 
     def _finish(self, event: RunFinished) -> bytes:
-        reason = _stop_reason(event.reason, event.native, self._last)
+        reason = stop_reason(event.reason, event.native, self._last)
         delta = {"stop_reason": reason, "stop_sequence": None}
         own = {
             "delta": self._native.get("delta", {}) | delta,
-            "usage": self._native.get("usage", {}) | _usage(event.usage),
+            "usage": self._native.get("usage", {}) | usage_object(event.usage),
         }
         last = named("message_delta", self._native.get("message_delta", {}) | own)
         return last + named("message_stop", {})
-
-
-def _message(started: RunStarted) -> dict[str, Any]:
-    return {
-        "id": f"msg_{started.id}",
-        "type": "message",
-        "role": "assistant",
-        "model": started.model,
-        "content": [],
-        "stop_reason": None,
-        "stop_sequence": None,
-        "usage": _usage(None),
-    }
-
-
-def _empty(part: Part) -> _Block:
-    match part.kind:
-        case "reasoning":
-            return {"type": "thinking", "thinking": "", "signature": ""}
-        case "tool_call":
-            return {"type": "tool_use", "id": part.id, "name": part.name, "input": {}}
-        case _:
-            return {"type": "text", "text": ""}
-
-
-def _filled(event: PartEnded) -> _Block:
-    """What a whole block has beyond an empty one."""
-    match event.part.kind:
-        case "reasoning":
-            return {"thinking": event.text, "signature": event.signature or ""}
-        case "tool_call":
-            call = MessageToolCall(event.part.id, event.part.name, event.text)
-            try:
-                given = call.parse()
-            except ValueError:
-                given = None
-            return {"input": given if isinstance(given, dict) else {"invalid_json": event.text}}
-        case _:
-            return {"text": event.text}
-
-
-def _citation(source: Source) -> dict[str, Any]:
-    return {
-        "type": "web_search_result_location",
-        "url": source.url,
-        "title": source.title,
-        "cited_text": "",
-        "encrypted_index": "",
-    }
-
-
-_STOP_REASONS: dict[FinishReason, str] = {
-    "stop": "end_turn",
-    "length": "max_tokens",
-    "tool_calls": "tool_use",
-    "content_filter": "refusal",
-    "other": "end_turn",
-}
-_OWN_STOP_REASONS = {
-    *_STOP_REASONS.values(),
-    "stop_sequence",
-    "pause_turn",
-    "model_context_window_exceeded",
-}
-
-
-def _stop_reason(reason: FinishReason, native: str | None, last: PartKind | None) -> str:
-    word = native if native in _OWN_STOP_REASONS else _STOP_REASONS[reason]
-    return "refusal" if word == "end_turn" and last == "refusal" else word
-
-
-def _usage(usage: Usage | None) -> dict[str, Any]:
-    # What was read from a cache is not among Anthropic's `input_tokens`.
-    usage = usage or Usage()
-    return {
-        "input_tokens": max(0, usage.input_tokens - usage.cached_tokens),
-        "cache_creation_input_tokens": 0,
-        "cache_read_input_tokens": usage.cached_tokens,
-        "output_tokens": usage.output_tokens,
-        "output_tokens_details": {"thinking_tokens": usage.reasoning_tokens},
-    }
-
-
-def _error(status: int, message: str) -> dict[str, Any]:
-    default = "api_error" if status >= 500 else "invalid_request_error"
-    return {"error": {"type": _ERROR_TYPES.get(status, default), "message": message}}
-
-
-_ERROR_TYPES = {
-    401: "authentication_error",
-    402: "billing_error",
-    403: "permission_error",
-    404: "not_found_error",
-    408: "timeout_error",
-    413: "request_too_large",
-    429: "rate_limit_error",
-    503: "overloaded_error",
-    504: "timeout_error",
-    529: "overloaded_error",
-}

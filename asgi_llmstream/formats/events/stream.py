@@ -7,16 +7,19 @@ which `EventSource` uses for its own connection errors.
 from __future__ import annotations
 
 from typing import Any, ClassVar, Literal
-from urllib.parse import parse_qs
 
 import msgspec
 from msgspec import Struct
 
 from ...chunks import Raw
-from ...errors import BadRequest, LLMStreamError
+from ...errors import LLMStreamError
 from ...events import Event, ItemAdded, PartDelta, RunStarted
-from ...request import ChatMessage, ChatRequest
-from ..base import Encoder, dumps, quote
+from ...request import ChatRequest
+from ...sse import ServerSentEvent
+from ..base import Encoder, Operation
+from ..wire import dumps, quote
+from .openapi import operation
+from .request import decode_request
 
 __all__ = ["Events"]
 
@@ -42,21 +45,8 @@ class Events(Struct, frozen=True, kw_only=True):
     def encoder(self) -> Encoder:
         return _Encoder(self).encode
 
-    def decode(self, query: bytes, /) -> ChatRequest:
-        """The `prompt` of a query string, and its `model`, if it names one.
-
-        Raises:
-            BadRequest: without a prompt.
-        """
-        given = parse_qs(query.decode("latin-1"))
-        prompt = given.get("prompt", [""])[0]
-        if not prompt:
-            raise BadRequest("The query needs a prompt.", param="prompt", code="missing_field")
-        return ChatRequest(
-            messages=[ChatMessage(role="user", content=prompt)],
-            model=given.get("model", [""])[0],
-            stream=True,
-        )
+    def decode(self, fields: dict[str, Any], /) -> ChatRequest:
+        return decode_request(fields)
 
     def for_request(self, request: ChatRequest) -> Events:
         return self
@@ -72,31 +62,33 @@ class Events(Struct, frozen=True, kw_only=True):
             fields["param"] = error.param
         return dumps(fields)
 
+    def operation(self) -> Operation:
+        return operation()
+
 
 class _Encoder:
     def __init__(self, format: Events) -> None:
-        self._format = format
-        self._run_id = ""
+        self._run_id = b""
+        # Goes out inside the next event that has data: on its own it breaks clients.
+        self._retry = format.retry
         self._delta_of: int | None = None
-        self._delta_prefix = b""
+        self._delta_middle = b""
 
     def encode(self, event: Event) -> bytes:
         if type(event) is PartDelta:
-            return self._delta(event)
+            delta = self._delta(event)
+            return delta if self._retry is None else self._take_retry() + delta
         if isinstance(event, ItemAdded) and isinstance(event.item, Raw):
-            return event.item.data
-        retry = b""
+            return self._own(event.item.event)
         if isinstance(event, RunStarted):
-            self._run_id = event.id
-            if self._format.retry is not None:
-                # Inside an event that has data: on its own it breaks clients.
-                retry = b"retry: %d\n" % self._format.retry
+            self._run_id = event.id.encode("ascii")
         fields = msgspec.to_builtins(event)
         name = fields["type"].encode("ascii")
-        return b"id: %b\nevent: %b\n%bdata: %b\n\n" % (
-            self._cursor(event),
+        return b"id: %b:%d\nevent: %b\n%bdata: %b\n\n" % (
+            self._run_id,
+            event.seq,
             name,
-            retry,
+            self._take_retry(),
             dumps(fields),
         )
 
@@ -105,11 +97,32 @@ class _Encoder:
         part = event.part
         if part.index != self._delta_of:
             self._delta_of = part.index
-            self._delta_prefix = (
-                b'\nevent: part-delta\ndata: {"type":"part-delta","kind":"%b","part":%d,"text":'
-                % (part.kind.encode("ascii"), part.index)
+            self._delta_middle = b',"kind":"%b","part":%d,"text":' % (
+                part.kind.encode("ascii"),
+                part.index,
             )
-        return b"id: %b%b%b}\n\n" % (self._cursor(event), self._delta_prefix, quote(event.text))
+        return b'id: %b:%d\nevent: part-delta\ndata: {"type":"part-delta","seq":%d%b%b}\n\n' % (
+            self._run_id,
+            event.seq,
+            event.seq,
+            self._delta_middle,
+            quote(event.text),
+        )
 
-    def _cursor(self, event: Event) -> bytes:
-        return b"%b:%d" % (self._run_id.encode("ascii"), event.seq)
+    def _own(self, event: ServerSentEvent) -> bytes:
+        """A producer's own event. Of one without data only the comment is to be seen."""
+        if event.data is None:
+            if event.retry is not None:
+                self._retry = event.retry
+        elif event.retry is None:
+            event = msgspec.structs.replace(event, retry=self._retry)
+            self._retry = None
+        else:
+            self._retry = None
+        return event.encode()
+
+    def _take_retry(self) -> bytes:
+        if self._retry is None:
+            return b""
+        retry, self._retry = self._retry, None
+        return b"retry: %d\n" % retry

@@ -1,4 +1,4 @@
-"""OpenAI chat completions: `chat.completion.chunk` events, requests and whole answers.
+"""OpenAI chat completions: `chat.completion.chunk` events.
 
 Source: the OpenAI API reference, chat completions and chat completion chunks.
 
@@ -12,8 +12,7 @@ from typing import Any, ClassVar, Literal
 import msgspec
 from msgspec import Struct
 
-from ...chunks import FinishReason, Usage
-from ...errors import BadRequest, LLMStreamError
+from ...errors import LLMStreamError
 from ...events import (
     Event,
     NativeAdded,
@@ -26,13 +25,17 @@ from ...events import (
     RunStarted,
 )
 from ...message import Message
-from ...request import ChatMessage, ChatRequest
-from ..base import Encoder, data, dumps, quote
-from ..shapes.fields import bad_field, convert, decode_json, given
+from ...request import ChatRequest
+from ..base import Encoder, Operation
+from ..shapes import chat
+from ..shapes.failures import error_object, failed
+from ..wire import DONE, data, dumps, quote
+from .openapi import operation
+from .request import decode_request
+from .whole import whole_body
+from .words import completion_id, finish_reason, usage_object
 
-__all__ = ["OpenAIChat", "request_schema"]
-
-DONE = b"data: [DONE]\n\n"
+__all__ = ["OpenAIChat"]
 
 
 class OpenAIChat(Struct, frozen=True, kw_only=True):
@@ -60,44 +63,19 @@ class OpenAIChat(Struct, frozen=True, kw_only=True):
         return _Encoder(self).encode
 
     def error_body(self, error: LLMStreamError) -> bytes:
-        return dumps(error_object(error.message, error.status, error.code, error.param))
+        return dumps(error_object(error))
 
-    def decode(self, body: bytes) -> ChatRequest:
-        return decode_request(body)
+    def decode(self, fields: dict[str, Any], /) -> ChatRequest:
+        return decode_request(fields)
 
     def for_request(self, request: ChatRequest) -> OpenAIChat:
         return msgspec.structs.replace(self, include_usage=request.include_usage)
 
     def whole_body(self, started: RunStarted, message: Message) -> bytes:
-        # `content` is text also where there is none, as in the stream: both accumulate the same.
-        answer: dict[str, Any] = {
-            "role": "assistant",
-            "content": message.text,
-            "refusal": message.refusal or None,
-        }
-        if message.reasoning:
-            answer[self.reasoning_field] = message.reasoning
-        if message.tool_calls:
-            answer["tool_calls"] = [
-                {
-                    "id": call.id,
-                    "type": "function",
-                    "function": {"name": call.name, "arguments": call.arguments},
-                }
-                for call in message.tool_calls
-            ]
-        reason = _finish_reason(message.finish_reason or "stop")
-        choice = {"index": 0, "message": answer, "logprobs": None, "finish_reason": reason}
-        completion = {
-            "id": _id(started),
-            "object": "chat.completion",
-            "created": started.created,
-            "model": started.model,
-            "choices": [choice],
-        }
-        if message.usage is not None:
-            completion["usage"] = _usage(message.usage)
-        return dumps(completion)
+        return whole_body(self.reasoning_field, started, message)
+
+    def operation(self) -> Operation:
+        return operation()
 
 
 class _Encoder:
@@ -129,16 +107,14 @@ class _Encoder:
             case NativeAdded(family="openai", fields=fields):
                 self._native = _merged(self._native or {}, fields)
                 return b""
-            case RunFailed(message=message, status=status, code=code, param=param):
-                return self._fail(error_object(message, status, code, param))
-            case RunAborted(reason=reason):
-                message = f"The answer was aborted: {reason}."
-                return self._fail(error_object(message, 500, "aborted", None))
+            case RunFailed() | RunAborted():
+                done = DONE if self._format.done_after_error else b""
+                return data(dumps(error_object(failed(event)))) + done
             case _:
                 return b""
 
     def _with_native(self, events: bytes) -> bytes:
-        """What the upstream's chunk had beside, in the chunk that its words go out with."""
+        """Put what the upstream's chunk had beside into the chunk that its words go out with."""
         if self._native is None:
             return events
         first, rest = events.split(b"\n\n", 1)
@@ -153,7 +129,7 @@ class _Encoder:
 
     def _start(self, event: RunStarted) -> bytes:
         constant = {
-            "id": _id(event),
+            "id": completion_id(event),
             "object": "chat.completion.chunk",
             "created": event.created,
             "model": event.model,
@@ -172,179 +148,18 @@ class _Encoder:
         return self._prefix + self._keys[part.kind] + quoted + self._suffix
 
     def _call(self, part: Part) -> bytes:
-        call = {
-            "index": part.ordinal,
-            "id": part.id,
-            "type": "function",
-            "function": {"name": part.name, "arguments": ""},
-        }
+        call = {"index": part.ordinal, **chat.call(part.id, part.name, "")}
         return self._prefix + b'"tool_calls":' + dumps([call]) + self._suffix
 
     def _finish(self, event: RunFinished) -> bytes:
-        reason = dumps(_finish_reason(event.reason))
+        reason = dumps(finish_reason(event.reason))
         last = self._suffix.replace(b"null", reason, 1)
         out = self._prefix + last
         if self._format.include_usage and event.usage is not None:
-            out += (
-                self._envelope + b',"choices":[],"usage":' + dumps(_usage(event.usage)) + b"}\n\n"
-            )
+            usage = dumps(usage_object(event.usage))
+            out += self._envelope + b',"choices":[],"usage":' + usage + b"}\n\n"
         return out + DONE
-
-    def _fail(self, error: dict[str, Any]) -> bytes:
-        return data(dumps(error)) + (DONE if self._format.done_after_error else b"")
 
 
 def _merged(before: dict[str, Any], fields: dict[str, Any]) -> dict[str, Any]:
     return {k: before.get(k, {}) | fields.get(k, {}) for k in before.keys() | fields.keys()}
-
-
-def error_object(message: str, status: int, code: str, param: str | None) -> dict[str, Any]:
-    """OpenAI's error shape, in bodies and in streams."""
-    default = "server_error" if status >= 500 else "invalid_request_error"
-    kind = _ERROR_TYPES.get(status, default)
-    return {"error": {"message": message, "type": kind, "param": param, "code": code}}
-
-
-_ERROR_TYPES = {
-    401: "authentication_error",
-    403: "permission_error",
-    404: "not_found_error",
-    429: "rate_limit_error",
-}
-
-
-def _id(started: RunStarted) -> str:
-    return f"chatcmpl-{started.id}"
-
-
-def _finish_reason(reason: FinishReason) -> str:
-    # The protocol knows no other word for an ending that is none of its own.
-    return "stop" if reason == "other" else reason
-
-
-def _usage(usage: Usage) -> dict[str, Any]:
-    return {
-        "prompt_tokens": usage.input_tokens,
-        "completion_tokens": usage.output_tokens,
-        "total_tokens": usage.total_tokens,
-        "prompt_tokens_details": {"cached_tokens": usage.cached_tokens},
-        "completion_tokens_details": {"reasoning_tokens": usage.reasoning_tokens},
-    }
-
-
-class _StreamOptions(Struct):
-    include_usage: bool | None = None
-
-
-class _Message(Struct):
-    role: str
-    content: str | list[dict[str, Any]] | None = None
-    tool_calls: list[dict[str, Any]] | None = None
-    tool_call_id: str | None = None
-    name: str | None = None
-
-
-class _Body(Struct):
-    """The fields that are checked here; all others pass in `ChatRequest.body` as they are."""
-
-    messages: list[_Message]
-    model: str | None = None
-    stream: bool | None = None
-    stream_options: _StreamOptions | None = None
-    n: int | None = None
-    max_tokens: int | None = None
-    max_completion_tokens: int | None = None
-    temperature: float | None = None
-    top_p: float | None = None
-    tools: list[dict[str, Any]] | None = None
-    tool_choice: str | dict[str, Any] | None = None
-
-
-_SETTINGS = (
-    "temperature",
-    "top_p",
-    "stop",
-    "seed",
-    "frequency_penalty",
-    "presence_penalty",
-    "parallel_tool_calls",
-)
-_ROLES = ("system", "developer", "user", "assistant", "tool", "function")
-
-
-def request_schema() -> dict[str, Any]:
-    """The JSON Schema (2020-12) of the body of `POST /chat/completions`, without references."""
-    generated = msgspec.json.schema(_Body)
-    schema: dict[str, Any] = _inlined(generated, generated["$defs"])
-    schema["description"] = "An OpenAI chat completion request. Further fields are passed on."
-    fields = schema["properties"]
-    # What `_check` asks for beyond the types.
-    fields["messages"]["minItems"] = 1
-    fields["messages"]["items"]["properties"]["role"]["enum"] = [*_ROLES]
-    fields["n"]["enum"] = [1, None]
-    return schema
-
-
-def _inlined(schema: Any, definitions: dict[str, Any]) -> Any:
-    if isinstance(schema, list):
-        return [_inlined(item, definitions) for item in schema]
-    if not isinstance(schema, dict):
-        return schema
-    if reference := schema.get("$ref"):
-        struct = _inlined(definitions[reference.rpartition("/")[2]], definitions)
-        return {key: value for key, value in struct.items() if key != "title"}
-    return {k: _inlined(v, definitions) for k, v in schema.items()}
-
-
-def decode_request(body: bytes) -> ChatRequest:
-    """The body of `POST /chat/completions`, checked.
-
-    Raises:
-        BadRequest: if it is not JSON, a field is missing or of the wrong type, or asks for what
-            this server does not do; `param` names the field.
-    """
-    raw = decode_json(body)
-    parsed = convert(raw, _Body)
-    _check(parsed)
-    return ChatRequest(
-        messages=list(map(_message, parsed.messages, raw["messages"])),
-        model=parsed.model or "",
-        stream=bool(parsed.stream),
-        include_usage=bool(parsed.stream_options and parsed.stream_options.include_usage),
-        tools=parsed.tools or [],
-        tool_choice=parsed.tool_choice,
-        settings=_settings(raw),
-        body=raw,
-    )
-
-
-def _check(body: _Body) -> None:
-    if not body.messages:
-        raise bad_field("messages", "must not be empty")
-    for i, message in enumerate(body.messages):
-        if message.role not in _ROLES:
-            raise bad_field(f"messages[{i}].role", f"must be one of {', '.join(_ROLES)}")
-    if body.n is not None and body.n != 1:
-        raise bad_field("n", "must be 1: one answer per request")
-    if body.stream_options is not None and not body.stream:
-        raise BadRequest(
-            "stream_options goes with stream: true.", param="stream_options", code="invalid_field"
-        )
-
-
-def _message(message: _Message, raw: dict[str, Any]) -> ChatMessage:
-    return ChatMessage(
-        role=message.role,
-        content=message.content,
-        tool_calls=message.tool_calls or [],
-        tool_call_id=message.tool_call_id,
-        name=message.name,
-        extra={key: value for key, value in raw.items() if key not in _Message.__struct_fields__},
-    )
-
-
-def _settings(raw: dict[str, Any]) -> dict[str, Any]:
-    settings = given(raw, _SETTINGS)
-    if limit := raw.get("max_completion_tokens") or raw.get("max_tokens"):
-        settings["max_tokens"] = limit
-    return settings

@@ -10,8 +10,9 @@ from typing import Any
 
 from msgspec import Struct
 
-from ...request import ChatMessage, ChatRequest
-from ..shapes.fields import bad_field, convert, decode_json, given
+from ...request import ChatMessage, ChatRequest, anthropic
+from ..shapes import chat
+from ..shapes.fields import bad_field, convert, given
 
 __all__ = ["decode_request"]
 
@@ -62,17 +63,16 @@ class _Reasoning(Struct):
 _ROLES = ("system", "developer", "user", "assistant")
 
 
-def decode_request(body: bytes, *, stateful: bool = False) -> ChatRequest:
+def decode_request(raw: dict[str, Any], *, stateful: bool = False) -> ChatRequest:
     """The body of `POST /responses`, checked.
 
     Args:
         stateful: see `OpenAIResponses`.
 
     Raises:
-        BadRequest: if it is not JSON, a field is missing or of the wrong type, or asks for what
-            this server does not do; `param` names the field.
+        BadRequest: if a field is missing or of the wrong type, or asks for what this server does
+            not do; `param` names the field.
     """
-    raw = decode_json(body)
     parsed = convert(raw, _Body)
     _check(parsed, stateful)
     messages = _messages(parsed.input, stateful)
@@ -136,8 +136,7 @@ class _Reader:
                 self._read_message(convert(item, _Message, at), at)
             case "function_call":
                 call = convert(item, _Call, at)
-                function = {"name": call.name, "arguments": call.arguments}
-                self._calls.append({"id": call.call_id, "type": "function", "function": function})
+                self._calls.append(chat.call(call.call_id, call.name, call.arguments))
             case "function_call_output":
                 output = convert(item, _Output, at)
                 content = _content(output.output, f"{at}.output")
@@ -163,8 +162,7 @@ class _Reader:
             self.end_turn()
         if reasoning.encrypted_content:
             text = "\n\n".join(part.text for part in reasoning.summary)
-            block = {"type": "thinking", "thinking": text}
-            self._thinking.append({**block, "signature": reasoning.encrypted_content})
+            self._thinking.append(anthropic.thinking(text, reasoning.encrypted_content))
 
     def _add(self, message: ChatMessage) -> None:
         self.end_turn()
@@ -185,10 +183,7 @@ class _Reader:
 def _content(content: str | list[dict[str, Any]], at: str) -> str | list[dict[str, Any]]:
     if isinstance(content, str):
         return content
-    match parts := [_part(part, f"{at}[{i}]") for i, part in enumerate(content)]:
-        case [{"type": "text", "text": str(text)}]:
-            return text
-    return parts
+    return chat.just_text([_part(part, f"{at}[{i}]") for i, part in enumerate(content)])
 
 
 def _part(part: dict[str, Any], at: str) -> dict[str, Any]:

@@ -33,7 +33,6 @@ from ...events import (
     Part,
     PartDelta,
     PartEnded,
-    PartKind,
     PartStarted,
     RunAborted,
     RunFailed,
@@ -42,15 +41,28 @@ from ...events import (
 )
 from ...message import Message
 from ...request import ChatRequest
-from ..base import Encoder, dumps, named, quote, replay
-from ..openai_chat.stream import error_object
+from ..base import Encoder
+from ..shapes.chat import as_text
 from ..shapes.citations import Citations
+from ..shapes.failures import error_object, failed
 from ..shapes.fields import given
+from ..shapes.replay import replay
+from ..wire import dumps, named, quote
 from .request import decode_request
+from .words import (
+    DELTAS,
+    ECHOED,
+    INCOMPLETE,
+    Item,
+    body_of,
+    inner_of,
+    item_id,
+    item_of,
+    response_of,
+    usage_object,
+)
 
 __all__ = ["OpenAIResponses"]
-
-_Item = dict[str, Any]
 
 
 class OpenAIResponses(Struct, frozen=True, kw_only=True):
@@ -75,59 +87,19 @@ class OpenAIResponses(Struct, frozen=True, kw_only=True):
         return _Encoder(self).encode
 
     def error_body(self, error: LLMStreamError) -> bytes:
-        return dumps(error_object(error.message, error.status, error.code, error.param))
+        return dumps(error_object(error))
 
-    def decode(self, body: bytes) -> ChatRequest:
-        return decode_request(body, stateful=self.stateful)
+    def decode(self, fields: dict[str, Any], /) -> ChatRequest:
+        return decode_request(fields, stateful=self.stateful)
 
     def for_request(self, request: ChatRequest) -> OpenAIResponses:
-        return msgspec.structs.replace(self, echo=given(request.body, _ECHOED))
+        return msgspec.structs.replace(self, echo=given(request.body, ECHOED))
 
     def whole_body(self, started: RunStarted, message: Message) -> bytes:
         encoder = _Encoder(self)
         for event in replay(started, message):
             encoder.encode(event)
         return dumps(encoder.response)
-
-
-# The client's types demand some of these.
-_DEFAULTS: dict[str, Any] = {
-    "instructions": None,
-    "max_output_tokens": None,
-    "metadata": {},
-    "parallel_tool_calls": True,
-    "previous_response_id": None,
-    "temperature": None,
-    "tool_choice": "auto",
-    "tools": [],
-    "top_p": None,
-}
-_ECHOED = (
-    *_DEFAULTS,
-    "conversation",
-    "max_tool_calls",
-    "prompt_cache_key",
-    "reasoning",
-    "safety_identifier",
-    "text",
-    "top_logprobs",
-    "truncation",
-    "user",
-)
-
-# Which event a part's deltas are, and what stands in them besides.
-_DELTAS: dict[PartKind, tuple[str, dict[str, Any]]] = {
-    "text": ("response.output_text", {"content_index": 0, "logprobs": []}),
-    "refusal": ("response.refusal", {"content_index": 0}),
-    "reasoning": ("response.reasoning_summary_text", {"summary_index": 0}),
-    "tool_call": ("response.function_call_arguments", {}),
-}
-_ID_PREFIXES: dict[PartKind, str] = {
-    "text": "msg",
-    "refusal": "msg",
-    "reasoning": "rs",
-    "tool_call": "fc",
-}
 
 
 class _Encoder:
@@ -142,7 +114,7 @@ class _Encoder:
         self._format = format
         self._run_id = ""
         self._sequence = 0
-        self._output: list[_Item] = []
+        self._output: list[Item] = []
         self._where: dict[int, dict[str, Any]] = {}
         self._prefixes: dict[int, bytes] = {}
         self._citations = Citations()
@@ -177,11 +149,8 @@ class _Encoder:
                 return self._start(event)
             case RunFinished():
                 return self._finish(event)
-            case RunFailed(usage=usage, message=message, status=status, code=code, param=param):
-                return self._fail(usage, message, status, code, param)
-            case RunAborted(usage=usage, reason=reason):
-                message = f"The answer was aborted: {reason}."
-                return self._fail(usage, message, 500, "aborted", None)
+            case RunFailed() | RunAborted():
+                return self._fail(failed(event))
             case _:
                 return b""
 
@@ -192,47 +161,35 @@ class _Encoder:
 
     def _start(self, event: RunStarted) -> bytes:
         self._run_id = event.id
-        self.response = {
-            "id": f"resp_{event.id}",
-            "object": "response",
-            "created_at": event.created,
-            "status": "in_progress",
-            "background": False,
-            "error": None,
-            "incomplete_details": None,
-            "model": event.model,
-            "output": [],
-            "store": False,
-            "usage": None,
-            **_DEFAULTS,
-            **self._format.echo,
-        }
+        self.response = response_of(event, self._format.echo)
         response = {"response": self.response}
         return self._emit("response.created", response) + self._emit(
             "response.in_progress", response
         )
 
     def _open(self, part: Part) -> bytes:
-        id = f"{_ID_PREFIXES[part.kind]}_{self._run_id}_{len(self._output)}"
+        id = item_id(part.kind, self._run_id, len(self._output))
         where = {"item_id": id, "output_index": len(self._output)}
         self._where[part.index] = where
-        name, constant = _DELTAS[part.kind]
+        name, constant = DELTAS[part.kind]
         name = f"{name}.delta"
         head = dumps({"type": name, **where, **constant})[:-1]
         self._prefixes[part.index] = b"event: %b\ndata: %b," % (name.encode(), head) + b'"delta":'
         self._annotations, self._text_part, self._text_length = [], part.index, 0
-        out = self._add(_item(part, id))
+        out = self._add(item_of(part, id))
         if part.kind == "tool_call":
             return out
-        inner, index = _inner(part.kind)
-        return out + self._emit(f"{inner}.added", {**where, **index, "part": _body(part.kind, "")})
+        inner, index = inner_of(part.kind)
+        return out + self._emit(
+            f"{inner}.added", {**where, **index, "part": body_of(part.kind, "")}
+        )
 
     def _close(self, event: PartEnded) -> bytes:
         part = event.part
         where = self._where.pop(part.index)
         del self._prefixes[part.index]
         item = self._output[where["output_index"]]
-        name, constant = _DELTAS[part.kind]
+        name, constant = DELTAS[part.kind]
         if part.kind == "tool_call":
             if not event.whole:
                 item |= {"status": "incomplete", "arguments": event.text}
@@ -242,11 +199,11 @@ class _Encoder:
             item["arguments"] = event.text or "{}"
             out += self._emit(f"{name}.done", {**where, "arguments": item["arguments"]})
         else:
-            body = _body(part.kind, event.text)
+            body = body_of(part.kind, event.text)
             if part.kind == "text":
                 body["annotations"] = self._annotations
             text = {"refusal" if part.kind == "refusal" else "text": event.text}
-            inner, index = _inner(part.kind)
+            inner, index = inner_of(part.kind)
             out = self._emit(f"{name}.done", {**where, **constant, **text})
             out += self._emit(f"{inner}.done", {**where, **index, "part": body})
             item["summary" if part.kind == "reasoning" else "content"] = [body]
@@ -255,18 +212,17 @@ class _Encoder:
         return out + self._done(where["output_index"], event.whole)
 
     def _tool_result(self, result: ToolResult) -> bytes:
-        output = result.output
         index = len(self._output)
         item = {
             "id": f"fco_{self._run_id}_{index}",
             "type": "function_call_output",
             "status": "in_progress",
             "call_id": result.id,
-            "output": output if isinstance(output, str) else dumps(output).decode(),
+            "output": as_text(result.output),
         }
         return self._add(item) + self._done(index)
 
-    def _add(self, item: _Item) -> bytes:
+    def _add(self, item: Item) -> bytes:
         self._output.append(item)
         fields = {"output_index": len(self._output) - 1, "item": item}
         return self._emit("response.output_item.added", fields)
@@ -291,66 +247,23 @@ class _Encoder:
         return self._emit("response.output_text.annotation.added", fields)
 
     def _finish(self, event: RunFinished) -> bytes:
-        reason = _INCOMPLETE.get(event.reason)
+        reason = INCOMPLETE.get(event.reason)
         if reason is None:
             return self._end("completed", event.usage)
         return self._end("incomplete", event.usage, incomplete_details={"reason": reason})
 
-    def _fail(
-        self, usage: Usage | None, message: str, status: int, code: str, param: str | None
-    ) -> bytes:
+    def _fail(self, event: RunFailed) -> bytes:
         # A response's error has a code out of a list; the event's is free.
-        known = "rate_limit_exceeded" if status == 429 else "server_error"
-        error = self._emit("error", {"code": code, "message": message, "param": param})
-        return error + self._end("failed", usage, error={"code": known, "message": message})
+        known = "rate_limit_exceeded" if event.status == 429 else "server_error"
+        told = {"code": event.code, "message": event.message, "param": event.param}
+        error = {"code": known, "message": event.message}
+        return self._emit("error", told) + self._end("failed", event.usage, error=error)
 
     def _end(self, status: str, usage: Usage | None, **details: Any) -> bytes:
         self.response |= {
             "status": status,
             "output": self._output,
-            "usage": None if usage is None else _usage(usage),
+            "usage": None if usage is None else usage_object(usage),
             **details,
         }
         return self._emit(f"response.{status}", {"response": self.response})
-
-
-_INCOMPLETE = {"length": "max_output_tokens", "content_filter": "content_filter"}
-
-
-def _item(part: Part, id: str) -> _Item:
-    match part.kind:
-        case "reasoning":
-            return {"id": id, "type": "reasoning", "summary": []}
-        case "tool_call":
-            call = {"call_id": part.id, "name": part.name, "arguments": ""}
-            return {"id": id, "type": "function_call", "status": "in_progress", **call}
-        case _:
-            said = {"role": "assistant", "content": []}
-            return {"id": id, "type": "message", "status": "in_progress", **said}
-
-
-def _inner(kind: PartKind) -> tuple[str, dict[str, int]]:
-    """What the one part inside an item is called, and where it stands there."""
-    if kind == "reasoning":
-        return "response.reasoning_summary_part", {"summary_index": 0}
-    return "response.content_part", {"content_index": 0}
-
-
-def _body(kind: PartKind, text: str) -> dict[str, Any]:
-    match kind:
-        case "reasoning":
-            return {"type": "summary_text", "text": text}
-        case "refusal":
-            return {"type": "refusal", "refusal": text}
-        case _:
-            return {"type": "output_text", "text": text, "annotations": [], "logprobs": []}
-
-
-def _usage(usage: Usage) -> dict[str, Any]:
-    return {
-        "input_tokens": usage.input_tokens,
-        "input_tokens_details": {"cached_tokens": usage.cached_tokens, "cache_write_tokens": 0},
-        "output_tokens": usage.output_tokens,
-        "output_tokens_details": {"reasoning_tokens": usage.reasoning_tokens},
-        "total_tokens": usage.total_tokens,
-    }

@@ -1,1 +1,1 @@
-"""What several protocols share."""
+"""Shapes that several protocols share; a protocol imports these, and never another protocol."""

@@ -1,4 +1,4 @@
-"""What the request decoders share: JSON in, and errors that name the field."""
+"""Fields of a request, checked; errors name the one at fault."""
 
 from __future__ import annotations
 
@@ -10,26 +10,9 @@ import msgspec
 
 from ...errors import BadRequest
 
-__all__ = ["bad_field", "convert", "decode_json", "given"]
+__all__ = ["bad_field", "convert", "given", "missing"]
 
 T = TypeVar("T")
-
-
-def decode_json(body: bytes) -> dict[str, Any]:
-    """The object in `body`.
-
-    Raises:
-        BadRequest: if there is none.
-    """
-    try:
-        raw = msgspec.json.decode(body)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise BadRequest(f"The body is not valid JSON: {error}.", code="invalid_json") from None
-    except RecursionError:
-        raise BadRequest("The body is nested too deeply.", code="invalid_json") from None
-    if not isinstance(raw, dict):
-        raise BadRequest("The body must be a JSON object.", code="invalid_json")
-    return raw
 
 
 def convert(raw: object, kind: type[T], at: str = "") -> T:
@@ -52,6 +35,11 @@ def bad_field(path: str, what: str) -> BadRequest:
     return BadRequest(f"{path} {what}.", param=path, code="invalid_field")
 
 
+def missing(path: str) -> BadRequest:
+    """The error for a field that has to be there."""
+    return BadRequest(f"{path} is required.", param=path, code="missing_field")
+
+
 def given(raw: dict[str, Any], names: Iterable[str]) -> dict[str, Any]:
     """The fields of these names that are there and not null."""
     return {name: raw[name] for name in names if raw.get(name) is not None}
@@ -66,7 +54,6 @@ def _from_msgspec(text: str, at: str) -> BadRequest:
     found = _PATH.match(text)
     what, inner = (found["what"], found["path"] or "") if found else (text, "")
     path = f"{at}{'' if inner.startswith('[') else '.'}{inner}".strip(".")
-    if missing := _MISSING.search(what):
-        path = f"{path}.{missing['name']}".lstrip(".")
-        return BadRequest(f"{path} is required.", param=path, code="missing_field")
+    if field := _MISSING.search(what):
+        return missing(f"{path}.{field['name']}".lstrip("."))
     return bad_field(path, f"is not valid: {what}")

@@ -7,20 +7,14 @@ from __future__ import annotations
 
 from typing import Any
 
-import msgspec
 from msgspec import UNSET, Struct, field
 
-from ...errors import BadRequest
-from ...request import ChatMessage, ChatRequest
-from ..base import dumps
-from ..shapes.fields import bad_field, convert, decode_json
+from ...request import ChatMessage, ChatRequest, anthropic
+from ..shapes import chat
+from ..shapes.chat import as_text, file_part
+from ..shapes.fields import bad_field, convert, missing
 
-__all__ = ["as_text", "continued", "decode_request", "file_part", "missing"]
-
-
-def as_text(value: Any) -> str:
-    """A tool's output where a protocol wants text: itself, or its JSON."""
-    return value if isinstance(value, str) else dumps(value).decode()
+__all__ = ["continued", "decode_request"]
 
 
 class _Part(Struct, rename="camel"):
@@ -58,8 +52,8 @@ class _Body(Struct):
     model: Any = None
 
 
-def decode_request(body: bytes) -> ChatRequest:
-    """What `DefaultChatTransport` posts: `{id, messages, trigger, messageId}` and the
+def decode_request(raw: dict[str, Any]) -> ChatRequest:
+    """Read what `DefaultChatTransport` posts: `{id, messages, trigger, messageId}` and the
     application's own fields.
 
     Each step of an assistant's message becomes an assistant's message with its tool calls, and
@@ -67,10 +61,8 @@ def decode_request(body: bytes) -> ChatRequest:
     an assistant's files have no place in our messages; they stay in `body`.
 
     Raises:
-        BadRequest: if it is not JSON, or a field is missing or of the wrong type; `param` names
-            the field.
+        BadRequest: if a field is missing or of the wrong type; `param` names the field.
     """
-    raw = decode_json(body)
     parsed = convert(raw, _Body)
     if not parsed.messages:
         raise bad_field("messages", "must not be empty")
@@ -85,14 +77,15 @@ def decode_request(body: bytes) -> ChatRequest:
 def continued(body: dict[str, Any]) -> tuple[str | None, frozenset[str]]:
     """The assistant's message that the client goes on with: its id, and those of its tool calls.
     None, and nothing, if it begins a new one."""
-    try:
-        parsed = msgspec.convert(body, _Body)
-    except msgspec.ValidationError:
-        return None, frozenset()
-    last = parsed.messages[-1] if parsed.messages else None
-    if last is None or last.role != "assistant" or parsed.trigger == "regenerate-message":
-        return None, frozenset()
-    return last.id or None, frozenset(filter(None, (part.tool_call_id for part in last.parts)))
+    match body:
+        case {"trigger": "regenerate-message"}:
+            pass
+        case {"messages": [*_, {"role": "assistant", "parts": list(parts)} as last]}:
+            id = last.get("id")
+            calls = [part.get("toolCallId") for part in parts if isinstance(part, dict)]
+            known = frozenset(call for call in calls if call and isinstance(call, str))
+            return id if id and isinstance(id, str) else None, known
+    return None, frozenset()
 
 
 _ROLES = ("system", "user", "assistant")
@@ -110,11 +103,6 @@ def _check(message: _UIMessage, path: str) -> None:
         ):
             if absent:
                 raise missing(f"{path}.parts[{j}].{name}")
-
-
-def missing(path: str) -> BadRequest:
-    """The error for a field that has to be there."""
-    return BadRequest(f"{path} is required.", param=path, code="missing_field")
 
 
 def _is_tool(part: _Part) -> bool:
@@ -162,12 +150,11 @@ def _call(part: _Part) -> dict[str, Any]:
     input = part.raw_input if part.input is UNSET else part.input
     # Text is what a model wrote that is not JSON, see `UIMessages`.
     arguments = "{}" if input is UNSET else as_text(input)
-    function = {"name": name, "arguments": arguments}
-    return {"id": part.tool_call_id, "type": "function", "function": function}
+    return chat.call(part.tool_call_id, name, arguments)
 
 
 def _result(part: _Part) -> ChatMessage | None:
-    """What a tool gave back, if it has answered."""
+    """The tool's answer, if there is one."""
     approval = part.approval or {}
     denied = part.state == "output-denied" or (
         part.state == "approval-responded" and approval.get("approved") is False
@@ -189,7 +176,7 @@ def _thinking(part: _Part) -> dict[str, Any] | None:
     signature = (part.provider_metadata or {}).get("anthropic", {}).get("signature")
     if part.type != "reasoning" or not signature:
         return None
-    return {"type": "thinking", "thinking": part.text or "", "signature": signature}
+    return anthropic.thinking(part.text or "", signature)
 
 
 def _text(parts: list[_Part]) -> str:
@@ -206,12 +193,3 @@ def _user_content(parts: list[_Part]) -> str | list[dict[str, Any]]:
         elif part.type == "file":
             content.append(file_part(part.url or "", part.media_type, part.filename))
     return content
-
-
-def file_part(url: str, media_type: str, filename: str | None = None) -> dict[str, Any]:
-    """A file as one of OpenAI's content parts. Those take other files than pictures as `data:`
-    URLs only; compatible servers take any URL in the same place."""
-    if media_type.split("/")[0] == "image":
-        return {"type": "image_url", "image_url": {"url": url}}
-    file = {"file_data": url} if filename is None else {"filename": filename, "file_data": url}
-    return {"type": "file", "file": file}

@@ -51,9 +51,11 @@ from ...events import (
     StepStarted,
 )
 from ...request import ChatRequest
-from ..base import Encoder, data, dumps, quote
-from ..openai_chat.stream import DONE
-from .request import as_text, continued, decode_request
+from ..base import Encoder
+from ..shapes.chat import as_text
+from ..shapes.failures import failed
+from ..wire import DONE, data, dumps, quote
+from .request import continued, decode_request
 
 __all__ = ["UIMessages"]
 
@@ -90,8 +92,8 @@ class UIMessages(Struct, frozen=True, kw_only=True):
             fields["param"] = error.param
         return dumps(fields)
 
-    def decode(self, body: bytes) -> ChatRequest:
-        return decode_request(body)
+    def decode(self, fields: dict[str, Any], /) -> ChatRequest:
+        return decode_request(fields)
 
     def for_request(self, request: ChatRequest) -> UIMessages:
         message_id, calls = continued(request.body)
@@ -133,10 +135,9 @@ class _Encoder:
                 return self._item(event)
             case RunFinished():
                 return self._finish(event)
-            case RunFailed(message=message, usage=usage):
-                return self._fail(message, usage)
-            case RunAborted(reason=reason, usage=usage):
-                return self._fail(f"The answer was aborted: {reason}.", usage)
+            case RunFailed() | RunAborted():
+                told = _chunk("error", errorText=failed(event).message)
+                return self._usage(event.usage) + told + DONE
             case _:
                 return b""
 
@@ -213,9 +214,6 @@ class _Encoder:
     def _finish(self, event: RunFinished) -> bytes:
         reason = {} if self._format.strict_v5 else {"finishReason": event.reason.replace("_", "-")}
         return self._usage(event.usage) + _chunk("finish", **reason) + DONE
-
-    def _fail(self, message: str, usage: Usage | None) -> bytes:
-        return self._usage(usage) + _chunk("error", errorText=message) + DONE
 
     def _usage(self, usage: Usage | None) -> bytes:
         """In the shape of the SDK's own `LanguageModelUsage`."""

@@ -1,0 +1,45 @@
+"""Anthropic messages in one piece."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ...chunks import Source
+from ...events import Event, ItemAdded, PartEnded, PartKind, PartStarted, RunFinished, RunStarted
+from ...message import Message
+from ..shapes.citations import Citations
+from ..shapes.replay import replay
+from ..wire import dumps
+from .words import Block, block_of, citation_of, message_of, stop_reason, usage_object
+
+__all__ = ["whole_body"]
+
+
+def whole_body(started: RunStarted, message: Message) -> bytes:
+    """A finished message, of the same events as a stream of it."""
+    whole, citations = _Whole(), Citations()
+    for event in replay(started, message):
+        for ready in citations.feed(event):
+            whole.take(ready)
+    body = {**message_of(started), "content": whole.blocks, "stop_reason": whole.stop_reason}
+    return dumps({**body, "usage": usage_object(message.usage)})
+
+
+class _Whole:
+    def __init__(self) -> None:
+        self.blocks: list[Block] = []
+        self.stop_reason: str | None = None
+        self._citations: list[dict[str, Any]] = []
+        self._last: PartKind | None = None
+
+    def take(self, event: Event) -> None:
+        match event:
+            case PartStarted(part=part):
+                self._last, self._citations = part.kind, []
+            case ItemAdded(item=Source() as source):
+                self._citations.append(citation_of(source))
+            case PartEnded(part=part, text=text, signature=signature):
+                cited = {"citations": self._citations} if self._citations else {}
+                self.blocks.append(block_of(part, text, signature) | cited)
+            case RunFinished(reason=reason, native=native):
+                self.stop_reason = stop_reason(reason, native, self._last)

@@ -1,0 +1,107 @@
+"""The protocol's words for what both a stream and a whole message tell."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ...chunks import FinishReason, Source, Usage
+from ...events import Part, PartKind, RunStarted
+from ...request import anthropic
+
+__all__ = [
+    "Block",
+    "block_of",
+    "citation_of",
+    "error_object",
+    "message_of",
+    "stop_reason",
+    "usage_object",
+]
+
+Block = dict[str, Any]
+
+
+def message_of(started: RunStarted) -> dict[str, Any]:
+    """A message that has nothing in it yet."""
+    return {
+        "id": f"msg_{started.id}",
+        "type": "message",
+        "role": "assistant",
+        "model": started.model,
+        "content": [],
+        "stop_reason": None,
+        "stop_sequence": None,
+        "usage": usage_object(None),
+    }
+
+
+def block_of(part: Part, text: str = "", signature: str | None = None) -> Block:
+    """The block that a part is, with what has come of it."""
+    match part.kind:
+        case "reasoning":
+            return anthropic.thinking(text, signature or "")
+        case "tool_call":
+            return anthropic.tool_use(part.id, part.name, text)
+        case _:
+            return anthropic.text(text)
+
+
+def citation_of(source: Source) -> dict[str, Any]:
+    return {
+        "type": "web_search_result_location",
+        "url": source.url,
+        "title": source.title,
+        "cited_text": "",
+        "encrypted_index": "",
+    }
+
+
+_STOP_REASONS: dict[FinishReason, str] = {
+    "stop": "end_turn",
+    "length": "max_tokens",
+    "tool_calls": "tool_use",
+    "content_filter": "refusal",
+    "other": "end_turn",
+}
+_OWN_STOP_REASONS = {
+    *_STOP_REASONS.values(),
+    "stop_sequence",
+    "pause_turn",
+    "model_context_window_exceeded",
+}
+
+
+def stop_reason(reason: FinishReason, native: str | None, last: PartKind | None) -> str:
+    word = native if native in _OWN_STOP_REASONS else _STOP_REASONS[reason]
+    return "refusal" if word == "end_turn" and last == "refusal" else word
+
+
+def usage_object(usage: Usage | None) -> dict[str, Any]:
+    # What was read from a cache is not among Anthropic's `input_tokens`.
+    usage = usage or Usage()
+    return {
+        "input_tokens": max(0, usage.input_tokens - usage.cached_tokens),
+        "cache_creation_input_tokens": 0,
+        "cache_read_input_tokens": usage.cached_tokens,
+        "output_tokens": usage.output_tokens,
+        "output_tokens_details": {"thinking_tokens": usage.reasoning_tokens},
+    }
+
+
+def error_object(status: int, message: str) -> dict[str, Any]:
+    default = "api_error" if status >= 500 else "invalid_request_error"
+    return {"error": {"type": _ERROR_TYPES.get(status, default), "message": message}}
+
+
+_ERROR_TYPES = {
+    401: "authentication_error",
+    402: "billing_error",
+    403: "permission_error",
+    404: "not_found_error",
+    408: "timeout_error",
+    413: "request_too_large",
+    429: "rate_limit_error",
+    503: "overloaded_error",
+    504: "timeout_error",
+    529: "overloaded_error",
+}

@@ -1,0 +1,26 @@
+"""The query of `GET /events`, as a `ChatRequest`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ...errors import BadRequest
+from ...request import ChatMessage, ChatRequest
+
+__all__ = ["decode_request"]
+
+
+def decode_request(query: dict[str, Any]) -> ChatRequest:
+    """The `prompt` of a query, and its `model`, if it names one.
+
+    Raises:
+        BadRequest: without a prompt.
+    """
+    prompt = query.get("prompt")
+    if not prompt:
+        raise BadRequest("The query needs a prompt.", param="prompt", code="missing_field")
+    return ChatRequest(
+        messages=[ChatMessage(role="user", content=prompt)],
+        model=query.get("model", ""),
+        stream=True,
+    )

@@ -1,0 +1,131 @@
+"""The body of `POST /chat/completions`, as a `ChatRequest`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+from msgspec import Struct
+
+from ...errors import BadRequest
+from ...request import ChatMessage, ChatRequest
+from ..shapes.fields import bad_field, convert, given
+
+__all__ = ["decode_request", "request_schema"]
+
+
+class _StreamOptions(Struct):
+    include_usage: bool | None = None
+
+
+class _Message(Struct):
+    role: str
+    content: str | list[dict[str, Any]] | None = None
+    tool_calls: list[dict[str, Any]] | None = None
+    tool_call_id: str | None = None
+    name: str | None = None
+
+
+class _Body(Struct):
+    """The fields that are checked here; all others pass in `ChatRequest.body` as they are."""
+
+    messages: list[_Message]
+    model: str | None = None
+    stream: bool | None = None
+    stream_options: _StreamOptions | None = None
+    n: int | None = None
+    max_tokens: int | None = None
+    max_completion_tokens: int | None = None
+    temperature: float | None = None
+    top_p: float | None = None
+    tools: list[dict[str, Any]] | None = None
+    tool_choice: str | dict[str, Any] | None = None
+
+
+_SETTINGS = (
+    "temperature",
+    "top_p",
+    "stop",
+    "seed",
+    "frequency_penalty",
+    "presence_penalty",
+    "parallel_tool_calls",
+)
+_ROLES = ("system", "developer", "user", "assistant", "tool", "function")
+
+
+def request_schema() -> dict[str, Any]:
+    """The JSON Schema (2020-12) of the body of `POST /chat/completions`, without references."""
+    generated = msgspec.json.schema(_Body)
+    schema: dict[str, Any] = _inlined(generated, generated["$defs"])
+    schema["description"] = "An OpenAI chat completion request. Further fields are passed on."
+    fields = schema["properties"]
+    # What `_check` asks for beyond the types.
+    fields["messages"]["minItems"] = 1
+    fields["messages"]["items"]["properties"]["role"]["enum"] = [*_ROLES]
+    fields["n"]["enum"] = [1, None]
+    return schema
+
+
+def _inlined(schema: Any, definitions: dict[str, Any]) -> Any:
+    if isinstance(schema, list):
+        return [_inlined(item, definitions) for item in schema]
+    if not isinstance(schema, dict):
+        return schema
+    if reference := schema.get("$ref"):
+        struct = _inlined(definitions[reference.rpartition("/")[2]], definitions)
+        return {key: value for key, value in struct.items() if key != "title"}
+    return {k: _inlined(v, definitions) for k, v in schema.items()}
+
+
+def decode_request(raw: dict[str, Any]) -> ChatRequest:
+    """The body of `POST /chat/completions`, checked.
+
+    Raises:
+        BadRequest: if a field is missing or of the wrong type, or asks for what this server does
+            not do; `param` names the field.
+    """
+    parsed = convert(raw, _Body)
+    _check(parsed)
+    return ChatRequest(
+        messages=list(map(_message, parsed.messages, raw["messages"])),
+        model=parsed.model or "",
+        stream=bool(parsed.stream),
+        include_usage=bool(parsed.stream_options and parsed.stream_options.include_usage),
+        tools=parsed.tools or [],
+        tool_choice=parsed.tool_choice,
+        settings=_settings(raw),
+        body=raw,
+    )
+
+
+def _check(body: _Body) -> None:
+    if not body.messages:
+        raise bad_field("messages", "must not be empty")
+    for i, message in enumerate(body.messages):
+        if message.role not in _ROLES:
+            raise bad_field(f"messages[{i}].role", f"must be one of {', '.join(_ROLES)}")
+    if body.n is not None and body.n != 1:
+        raise bad_field("n", "must be 1: one answer per request")
+    if body.stream_options is not None and not body.stream:
+        raise BadRequest(
+            "stream_options goes with stream: true.", param="stream_options", code="invalid_field"
+        )
+
+
+def _message(message: _Message, raw: dict[str, Any]) -> ChatMessage:
+    return ChatMessage(
+        role=message.role,
+        content=message.content,
+        tool_calls=message.tool_calls or [],
+        tool_call_id=message.tool_call_id,
+        name=message.name,
+        extra={key: value for key, value in raw.items() if key not in _Message.__struct_fields__},
+    )
+
+
+def _settings(raw: dict[str, Any]) -> dict[str, Any]:
+    settings = given(raw, _SETTINGS)
+    if limit := raw.get("max_completion_tokens") or raw.get("max_tokens"):
+        settings["max_tokens"] = limit
+    return settings

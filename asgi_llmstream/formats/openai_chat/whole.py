@@ -1,0 +1,48 @@
+"""OpenAI chat completions in one piece: a `chat.completion`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ...events import RunStarted
+from ...message import Message
+from ..shapes import chat
+from ..wire import dumps
+from .words import completion_id, finish_reason, usage_object
+
+__all__ = ["whole_body"]
+
+
+def whole_body(reasoning_field: str, started: RunStarted, message: Message) -> bytes:
+    """A finished answer, with its reasoning in the field of this name."""
+    choice = {
+        "index": 0,
+        "message": _said(message, reasoning_field),
+        "logprobs": None,
+        "finish_reason": finish_reason(message.finish_reason or "stop"),
+    }
+    completion = {
+        "id": completion_id(started),
+        "object": "chat.completion",
+        "created": started.created,
+        "model": started.model,
+        "choices": [choice],
+    }
+    if message.usage is not None:
+        completion["usage"] = usage_object(message.usage)
+    return dumps(completion)
+
+
+def _said(message: Message, reasoning_field: str) -> dict[str, Any]:
+    # `content` is text also where there is none, as in the stream: both accumulate the same.
+    said: dict[str, Any] = {
+        "role": "assistant",
+        "content": message.text,
+        "refusal": message.refusal or None,
+    }
+    if message.reasoning:
+        said[reasoning_field] = message.reasoning
+    if message.tool_calls:
+        calls = message.tool_calls
+        said["tool_calls"] = [chat.call(c.id, c.name, c.arguments) for c in calls]
+    return said

@@ -1,0 +1,127 @@
+"""The protocol's words: items, their parts, and the fields of a response."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ...chunks import Usage
+from ...events import Part, PartKind, RunStarted
+
+__all__ = [
+    "DELTAS",
+    "ECHOED",
+    "INCOMPLETE",
+    "Item",
+    "body_of",
+    "inner_of",
+    "item_id",
+    "item_of",
+    "response_of",
+    "usage_object",
+]
+
+Item = dict[str, Any]
+
+# The client's types demand some of these.
+_DEFAULTS: dict[str, Any] = {
+    "instructions": None,
+    "max_output_tokens": None,
+    "metadata": {},
+    "parallel_tool_calls": True,
+    "previous_response_id": None,
+    "temperature": None,
+    "tool_choice": "auto",
+    "tools": [],
+    "top_p": None,
+}
+ECHOED = (
+    *_DEFAULTS,
+    "conversation",
+    "max_tool_calls",
+    "prompt_cache_key",
+    "reasoning",
+    "safety_identifier",
+    "text",
+    "top_logprobs",
+    "truncation",
+    "user",
+)
+
+INCOMPLETE = {"length": "max_output_tokens", "content_filter": "content_filter"}
+
+# Which event a part's deltas are, and what stands in them besides.
+DELTAS: dict[PartKind, tuple[str, dict[str, Any]]] = {
+    "text": ("response.output_text", {"content_index": 0, "logprobs": []}),
+    "refusal": ("response.refusal", {"content_index": 0}),
+    "reasoning": ("response.reasoning_summary_text", {"summary_index": 0}),
+    "tool_call": ("response.function_call_arguments", {}),
+}
+_ID_PREFIXES: dict[PartKind, str] = {
+    "text": "msg",
+    "refusal": "msg",
+    "reasoning": "rs",
+    "tool_call": "fc",
+}
+
+
+def response_of(started: RunStarted, echo: dict[str, Any]) -> dict[str, Any]:
+    """A response that has nothing in it yet; `echo` is what it repeats of the request."""
+    return {
+        "id": f"resp_{started.id}",
+        "object": "response",
+        "created_at": started.created,
+        "status": "in_progress",
+        "background": False,
+        "error": None,
+        "incomplete_details": None,
+        "model": started.model,
+        "output": [],
+        "store": False,
+        "usage": None,
+        **_DEFAULTS,
+        **echo,
+    }
+
+
+def item_id(kind: PartKind, run_id: str, index: int) -> str:
+    return f"{_ID_PREFIXES[kind]}_{run_id}_{index}"
+
+
+def item_of(part: Part, id: str) -> Item:
+    """The item that a part is, with nothing in it yet."""
+    match part.kind:
+        case "reasoning":
+            return {"id": id, "type": "reasoning", "summary": []}
+        case "tool_call":
+            call = {"call_id": part.id, "name": part.name, "arguments": ""}
+            return {"id": id, "type": "function_call", "status": "in_progress", **call}
+        case _:
+            said = {"role": "assistant", "content": []}
+            return {"id": id, "type": "message", "status": "in_progress", **said}
+
+
+def inner_of(kind: PartKind) -> tuple[str, dict[str, int]]:
+    """The name of the one part inside an item, and where it stands there."""
+    if kind == "reasoning":
+        return "response.reasoning_summary_part", {"summary_index": 0}
+    return "response.content_part", {"content_index": 0}
+
+
+def body_of(kind: PartKind, text: str) -> dict[str, Any]:
+    match kind:
+        case "reasoning":
+            return {"type": "summary_text", "text": text}
+        case "refusal":
+            return {"type": "refusal", "refusal": text}
+        case _:
+            return {"type": "output_text", "text": text, "annotations": [], "logprobs": []}
+
+
+def usage_object(usage: Usage) -> dict[str, Any]:
+    return {
+        "input_tokens": usage.input_tokens,
+        "input_tokens_details": {"cached_tokens": usage.cached_tokens, "cache_write_tokens": 0},
+        "output_tokens": usage.output_tokens,
+        "output_tokens_details": {"reasoning_tokens": usage.reasoning_tokens},
+        "total_tokens": usage.total_tokens,
+    }

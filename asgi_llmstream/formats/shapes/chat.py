@@ -1,0 +1,38 @@
+"""OpenAI chat's words, which every protocol's request is told in."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ..wire import dumps
+
+__all__ = ["as_text", "call", "file_part", "just_text"]
+
+Content = str | list[dict[str, Any]]
+
+
+def call(id: str | None, name: str, arguments: str) -> dict[str, Any]:
+    """A tool call of an assistant's message; `arguments` is JSON text."""
+    return {"id": id, "type": "function", "function": {"name": name, "arguments": arguments}}
+
+
+def just_text(parts: list[dict[str, Any]]) -> Content:
+    """Content parts; of a text alone only the text, since some servers know no other content."""
+    match parts:
+        case [{"type": "text", "text": str(text)}]:
+            return text
+    return parts
+
+
+def file_part(url: str, media_type: str, filename: str | None = None) -> dict[str, Any]:
+    """A file as one of OpenAI's content parts. Those take other files than pictures as `data:`
+    URLs only; compatible servers take any URL in the same place."""
+    if media_type.split("/")[0] == "image":
+        return {"type": "image_url", "image_url": {"url": url}}
+    file = {"file_data": url} if filename is None else {"filename": filename, "file_data": url}
+    return {"type": "file", "file": file}
+
+
+def as_text(value: Any) -> str:
+    """A tool's output where a protocol wants text: itself, or its JSON."""
+    return value if isinstance(value, str) else dumps(value).decode()

@@ -1,0 +1,69 @@
+"""The stored form of a message: what a database keeps of it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from msgspec import Struct
+
+from ..chunks import Data, File, FinishReason, Source, ToolResult, Usage
+from ..events import Part, PartKind
+from .content import Content, MessagePart
+
+__all__ = ["Stored", "restored", "stored"]
+
+
+class StoredPart(Struct, frozen=True, tag_field="type", tag="part", omit_defaults=True):
+    """A part without the numbers that its place among the others gives it."""
+
+    kind: PartKind
+    text: str
+    id: str
+    step: int
+    name: str = ""
+    signature: str | None = None
+
+
+StoredContent = StoredPart | ToolResult | Source | File | Data
+
+
+class Stored(Struct, frozen=True, kw_only=True):
+    """A whole message, see `Message` for the fields."""
+
+    id: str
+    model: str
+    created: int
+    content: list[StoredContent]
+    usage: Usage | None = None
+    finish_reason: FinishReason | None = None
+    native_finish_reason: str | None = None
+
+
+def stored(content: Iterable[Content]) -> list[StoredContent]:
+    """Return what is kept of a message's parts and items."""
+    return [_stored(item) if isinstance(item, MessagePart) else item for item in content]
+
+
+def _stored(of: MessagePart) -> StoredPart:
+    part = of.part
+    return StoredPart(part.kind, of.text, part.id, part.step, part.name, of.signature)
+
+
+def restored(content: Iterable[StoredContent]) -> list[Content]:
+    """Return the parts, numbered by their places, and the items."""
+    kinds: list[PartKind] = []
+    restored: list[Content] = []
+    for item in content:
+        if isinstance(item, StoredPart):
+            restored.append(_restored(item, len(kinds), kinds.count(item.kind)))
+            kinds.append(item.kind)
+        else:
+            restored.append(item)
+    return restored
+
+
+def _restored(of: StoredPart, index: int, ordinal: int) -> MessagePart:
+    part = MessagePart(Part(index, of.kind, ordinal, of.step, of.id, of.name))
+    part.signature = of.signature
+    part.pieces = [of.text] if of.text else []
+    return part
