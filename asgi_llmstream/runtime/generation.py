@@ -27,6 +27,7 @@ from ..options import StreamOptions
 from ..producers import Steps, discard, open_steps
 from ..sources import as_exception, chunks_of, public_error
 from .limits import Limits
+from .log import Log
 from .run import Audience, Run, Stopped
 
 __all__ = ["Generation"]
@@ -49,6 +50,7 @@ class Generation(Run):
         id: names the run.
         model: goes into the first event.
         carries_raw: whether the producer's own server-sent events can go out.
+        log: see `Run`.
     """
 
     def __init__(
@@ -60,8 +62,9 @@ class Generation(Run):
         id: str,
         model: str,
         carries_raw: bool = False,
+        log: Log | None = None,
     ) -> None:
-        super().__init__(options, audience)
+        super().__init__(options, audience, log=log)
         self._producer = producer
         self._carries_raw = carries_raw
         self._lifecycle = Lifecycle(id=id, created=int(options.clock.time()), model=model)

@@ -82,6 +82,7 @@ class Run:
         options: intervals, deadlines and policies.
         audience: who is told of it.
         lag: by how many seconds its deadlines are later.
+        log: where its events go; one that forgets what its reader has, if left out.
 
     Attributes:
         phase: see `Phase`.
@@ -92,10 +93,17 @@ class Run:
         deadlines: when it is over although nobody ended it.
     """
 
-    def __init__(self, options: StreamOptions, audience: Audience, *, lag: float = 0) -> None:
+    def __init__(
+        self,
+        options: StreamOptions,
+        audience: Audience,
+        *,
+        lag: float = 0,
+        log: Log | None = None,
+    ) -> None:
         self.options = options
         self.phase = Phase.READY
-        self.log = Log(options.buffer_events, options.buffer_size)
+        self.log = log or Log(options.buffer_events, options.buffer_size)
         self.message = Message()
         self.outcome: Outcome | None = None
         self.cause: BaseException | None = None
