@@ -54,7 +54,10 @@ def test_an_event_source_gets_every_event_once_and_stops_after_the_end(
     assert out["events"][-1]["type"] == "run-finished"
     assert out["events"][-1]["data"]["reason"] == reason
     ids = [event["id"] for event in out["events"]]
-    assert [int(id.rpartition(":")[2]) for id in ids] == [*range(1, len(ids) + 1)]
+    numbers = [int(id.rpartition(":")[2]) for id in ids]
+    assert numbers[0] == 1
+    # A delta that others were merged into has the last one's number.
+    assert numbers == sorted(set(numbers))
     assert out["opened"] == 1
     assert out["errors"][-1]["code"] == 204
 

@@ -30,6 +30,7 @@ from asgi_llmstream.demo import responder, tools
 from asgi_llmstream.demo.app import Demo
 from asgi_llmstream.demo.responder import Responder
 from asgi_llmstream.errors import UpstreamError
+from asgi_llmstream.testing import parse_sse
 from tests.support.services import DemoProcess, need, running_demo
 
 
@@ -408,7 +409,8 @@ def test_a_provider_answers_when_there_is_a_key(demo: DemoProcess, client: httpx
         stream = client.get(f"{proxy.url}v1/events", params={"prompt": "What is 12*7?"}).text
         broken = client.get(f"{proxy.url}v1/events", params={"prompt": "an error"}).text
     assert [model["id"] for model in models["data"]] == ["small"]
-    assert '"text":" 84."' in stream
+    deltas = [json.loads(event.data or "") for event in parse_sse(stream.encode())]
+    assert "12*7 is 84." in "".join(delta.get("text", "") for delta in deltas)
     assert "event: run-finished" in stream
     assert "event: run-failed" in broken
 

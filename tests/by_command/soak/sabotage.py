@@ -9,11 +9,12 @@ from typing import Any, NamedTuple
 
 from asgi_llmstream.asgi.delivery import Delivery, StreamDelivery
 from asgi_llmstream.backend.asyncio import Task
-from asgi_llmstream.foreign import framing as as_is
-from asgi_llmstream.foreign import relay
+from asgi_llmstream.foreign import run as foreign_run
+from asgi_llmstream.foreign.framing import AsIs
+from asgi_llmstream.foreign.run import ForeignRun
 from asgi_llmstream.lifecycle import Lifecycle
 from asgi_llmstream.producers.threads import ThreadIterator
-from asgi_llmstream.runtime import deadlines, generation
+from asgi_llmstream.runtime import deadlines
 from asgi_llmstream.runtime.generation import Generation
 
 
@@ -75,15 +76,16 @@ def _before(owner: Any, name: str, act: Callable[[Any], object]) -> None:
     _replace(owner, name, make)
 
 
-def _times(owner: Any, name: str, times: int) -> None:
+def _told(owner: Any, times: int) -> None:
     def make(original: Any) -> Any:
-        async def repeated(*args: Any) -> None:
+        async def tell(self: Any, result: Any) -> None:
             for _ in range(times):
-                await original(*args)
+                self._untold = iter(self._audience.on_finish)
+                await original(self, result)
 
-        return repeated
+        return tell
 
-    _replace(owner, name, make)
+    _replace(owner, "_tell", make)
 
 
 def _broken_looks_finished() -> None:
@@ -93,24 +95,26 @@ def _broken_looks_finished() -> None:
 
 def _foreign_broken_looks_finished() -> None:
     def make(original: Any) -> Any:
-        async def send_body(self: Any, body: bytes, more: bool = True) -> None:
-            await (original if more else StreamDelivery._send_body)(self, body, more)
+        async def send_taken(self: Any, body: bytes) -> None:
+            framing, self._framing = self._framing, None
+            await original(self, body)
+            self._framing = framing
 
-        return send_body
+        return send_taken
 
-    _replace(as_is.AsIsDelivery, "_send_body", make)
+    _replace(StreamDelivery, "_send_taken", make)
 
 
 def _heartbeat_inside_events() -> None:
-    _replace(as_is.AsIsDelivery, "_between_events", lambda _: property(lambda self: True))
+    _replace(AsIs, "between_events", lambda _: property(lambda self: True))
 
 
 def _foreign_is_left_running() -> None:
-    _replace(relay.Relay, "stop", lambda _: lambda self, outcome, *_: self._abort(outcome))
+    _replace(ForeignRun, "stop", lambda _: lambda self, outcome, *_: self._abort(outcome))
 
 
 def _nobody_drains() -> None:
-    for module in (deadlines, relay):
+    for module in (deadlines, foreign_run):
         _replace(module, "draining", lambda _: lambda: False)
 
 
@@ -124,22 +128,22 @@ SABOTAGES = {
     "descriptor": Sabotage(_descriptor_is_forgotten, r"leaked \d+ descriptors"),
     "memory": Sabotage(_stream_is_kept, r"streams stay in memory: .*'StreamDelivery': \d\d"),
     "on_finish twice": Sabotage(
-        lambda: _times(generation, "tell", 2),
+        lambda: _told(Generation, 2),
         r"on_finish was told \['finished', 'finished'\] of 1 streams",
     ),
     "on_finish never": Sabotage(
-        lambda: _times(generation, "tell", 0), r"on_finish was told \[\] of 1 streams"
+        lambda: _told(Generation, 0), r"on_finish was told \[\] of 1 streams"
     ),
     "silent end": Sabotage(_broken_looks_finished, r"ended as if it had finished: .*'raises"),
     "foreign silent end": Sabotage(
         _foreign_broken_looks_finished, r"ended as if it had finished: .* /foreign "
     ),
     "foreign on_finish twice": Sabotage(
-        lambda: _times(relay, "tell", 2),
+        lambda: _told(ForeignRun, 2),
         r"on_finish was told \['finished', 'finished'\] of 1 streams",
     ),
     "foreign on_finish never": Sabotage(
-        lambda: _times(relay, "tell", 0), r"on_finish was told \[\] of 1 streams"
+        lambda: _told(ForeignRun, 0), r"on_finish was told \[\] of 1 streams"
     ),
     "foreign heartbeat": Sabotage(
         _heartbeat_inside_events, r"foreign: other events were read than were written"
