@@ -90,9 +90,9 @@ WORKLOADS: dict[str, Callable[[int], Tokens]] = {"token by token": token_by_toke
 
 
 def check(body: bytes, count: int) -> None:
-    """Raises AssertionError unless `body` streams exactly the expected tokens, then ends."""
+    """Raise AssertionError unless `body` streams exactly the expected text, then ends."""
     data = [line[6:] for line in body.decode().splitlines() if line.startswith("data: ")]
     deltas = [json.loads(text)["choices"][0]["delta"] for text in data[:-1]]
-    contents = [delta["content"] for delta in deltas if delta.get("content")]
-    assert contents == expected(count), f"{len(contents)} of {count} tokens, or other ones"
+    text = "".join(delta.get("content", "") for delta in deltas)
+    assert text == "".join(expected(count)), f"another text than {count} tokens"
     assert data[-1] == "[DONE]", "no end"

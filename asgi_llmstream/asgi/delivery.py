@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import MutableMapping
+from collections.abc import Awaitable, MutableMapping
 from enum import IntEnum
 from typing import Any, Literal
 
@@ -41,6 +41,9 @@ class _Phase(IntEnum):
     COMMITTED = 1  # the headers are on their way
     ENDING = 2  # so is the last message
     OVER = 3  # nothing may be sent any more
+
+
+_OVER = _Phase.OVER  # looked up for every token
 
 
 class Delivery:
@@ -119,7 +122,7 @@ class Delivery:
         raise NotImplementedError
 
     async def _send(self, message: MutableMapping[str, Any]) -> None:
-        if self._phase is _Phase.OVER:
+        if self._phase is _OVER:
             # A task that was woken already is not cancelled any more, and must still not send.
             await anyio.sleep_forever()
         if not message.get("more_body", True):
@@ -141,14 +144,15 @@ class Delivery:
         await self._start(status, json_headers(body, headers))
         await self._send_body(body, more=False)
 
-    async def _send_body(self, body: bytes, *, more: bool) -> None:
+    def _send_body(self, body: bytes, *, more: bool) -> Awaitable[None]:
         if len(body) > _PIECE:
-            view = memoryview(body)
-            while len(view) > _PIECE:
-                await self._send(_body(bytes(view[:_PIECE]), True))
-                view = view[_PIECE:]
-            body = bytes(view)
-        await self._send(_body(body, more))
+            return self._send_pieces(body, more)
+        return self._send({"type": "http.response.body", "body": body, "more_body": more})
+
+    async def _send_pieces(self, body: bytes, more: bool) -> None:
+        for start in range(0, len(body), _PIECE):
+            piece = body[start : start + _PIECE]
+            await self._send_body(piece, more=more or start + _PIECE < len(body))
 
     async def _send_error(self, end: Terminal | None) -> None:
         """Send the failure before the first chunk as a real HTTP status."""
@@ -195,10 +199,6 @@ class Delivery:
         return math.inf if timeout is None else timeout
 
 
-def _body(body: bytes, more: bool) -> dict[str, Any]:
-    return {"type": "http.response.body", "body": body, "more_body": more}
-
-
 def _error_of(end: Terminal | None) -> LLMStreamError:
     """Return what the client may know of an end before the answer began."""
     if not isinstance(end, RunFailed):
@@ -232,7 +232,7 @@ class WholeDelivery(Delivery):
                 elif isinstance(event, Terminal):
                     await self._send_error(event)
                     return
-            await self._follower.wait()
+            await self._follower.news.wait()
 
     async def _end_in_haste(self) -> None:
         if self._phase is _Phase.WAITING:
@@ -279,22 +279,21 @@ class StreamDelivery(Delivery):
             if body is None:
                 await feed.wait()
                 continue
-            if body or feed.end is not None:
-                await self._send_taken(body)
+            more = feed.end is None or self._breaks_off(feed.end)
+            if body or not more:
+                await self._send_body(body, more=more)
                 feed.sent()
 
-    async def _send_taken(self, body: bytes) -> None:
-        end = self._feed.end
-        if self._framing is None or end is None or isinstance(end, RunFinished):
-            await self._send_body(body, more=end is None)
-        elif body:
-            await self._send_body(body, more=True)
+    def _breaks_off(self, end: Terminal) -> bool:
+        """Return whether the stream is to end without a final message, as it did elsewhere."""
+        return self._framing is not None and not isinstance(end, RunFinished)
 
     async def _end_in_haste(self) -> None:
         if self._phase is _Phase.WAITING:
             await self._send_error(None)
         elif body := self._feed.take():
-            await self._send_taken(body)
+            end = self._feed.end
+            await self._send_body(body, more=end is None or self._breaks_off(end))
 
     def tick(self, now: float) -> float:
         return min(super().tick(now), self._feed.tick(now))

@@ -135,7 +135,8 @@ class Lifecycle:
             TypeError: if it is no chunk, a text is no `str`, or a value cannot be JSON.
             RuntimeError: before `start()` and after the end: the caller's mistake.
         """
-        self._check_running()
+        if self.ended or not self._seq:
+            self._check_running()
         row = _TABLE.get(type(chunk)) or _row_of(chunk)
         return row(self, chunk)
 
@@ -215,16 +216,13 @@ class Lifecycle:
         if not isinstance(text, str):
             raise TypeError(f"the text of a chunk must be a str, not {type(text).__name__}")
         open_part = self._text
-        events: list[Event] = []
         if open_part is None or open_part.kind != kind:
-            events = self._open_text(kind)
-            open_part = self._text
-        assert open_part is not None
+            opened = self._open_text(kind)
+            return opened + self._grow(kind, text)
         assert open_part.part is not None
         open_part.pieces.append(text)
         self._seq = seq = self._seq + 1
-        events.append(PartDelta(seq, open_part.part, text))
-        return events
+        return [PartDelta(seq, open_part.part, text)]
 
     def _open_text(self, kind: PartKind) -> list[Event]:
         self._check_names()

@@ -7,7 +7,7 @@ waits together, encodes it, counts it against the size limit, and says when a he
 from __future__ import annotations
 
 import math
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from typing import Protocol
 
 from ..errors import LimitExceeded, LLMStreamError
@@ -56,6 +56,7 @@ class Feed:
     Attributes:
         end: the terminal event, once its bytes are taken.
         spoke: whether the answer has begun: an event came that says something.
+        wait: waits until there may be something to take.
     """
 
     def __init__(
@@ -68,6 +69,7 @@ class Feed:
     ) -> None:
         self.end: Terminal | None = None
         self.spoke = False
+        self.wait = follower.news.wait
         self._follower = follower
         self._encode = encode
         self._fail = fail
@@ -97,7 +99,7 @@ class Feed:
             # A log that is full of what says nothing would keep the first chunk out.
             if self.spoke or self._is_due or self._follower.holds_up_the_writer:
                 return None
-            await self._follower.wait()
+            await self.wait()
 
     def commit(self) -> None:
         """Note that the headers are sent: from here on silence is broken by heartbeats."""
@@ -112,11 +114,10 @@ class Feed:
         `end` is set.
         """
         events = self._follower.take()
-        if events or self._waiting:
-            body = self._encode_all(events)
-            self._room_left -= len(body)
-            if self._room_left < 0 and self.end is None:
-                self._fail(LimitExceeded())  # which adds the last event
+        if len(events) == 1 and type(events[0]) is PartDelta and not self._waiting:
+            body = self._encode(events[0])  # mostly it is one token
+        elif events or self._waiting:
+            body = self._encode_batch(events)
         elif self._is_due and (self._framing is None or self._framing.between_events):
             body = HEARTBEAT
         else:
@@ -124,20 +125,16 @@ class Feed:
         if body:
             self._is_due = False
             self._silent_since = None
+            self._room_left -= len(body)
+            if self._room_left < 0 and self.end is None:
+                self._fail(LimitExceeded())  # which adds the last event
         return body
-
-    def wait(self) -> Awaitable[None]:
-        """Wait until there may be something to take."""
-        return self._follower.wait()
 
     def sent(self) -> None:
         """Note that what was taken has gone out: silence begins."""
         self._silent_since = self._now()
 
-    def _encode_all(self, events: list[Event]) -> bytes:
-        if len(events) == 1 and not self._waiting:  # mostly it is one token
-            self._note_end(events[0])
-            return self._encode(events[0])
+    def _encode_batch(self, events: list[Event]) -> bytes:
         self._waiting = list(merge([*self._waiting, *events]))
         bodies: list[bytes] = []
         size = 0
@@ -147,13 +144,10 @@ class Feed:
             # What is the provider's own goes out with the words behind it.
             if size >= _BATCH_SIZE and type(event) is not NativeAdded:
                 break
-        self._note_end(self._waiting[len(bodies) - 1])
+        if isinstance(event, Terminal):
+            self.end = event
         del self._waiting[: len(bodies)]
         return b"".join(bodies)
-
-    def _note_end(self, last: Event) -> None:
-        if type(last) is not PartDelta and isinstance(last, Terminal):
-            self.end = last
 
     # The ticker's side.
 
@@ -165,7 +159,7 @@ class Feed:
             return min(self._silent_since + limit, now + self.patience)
         if not self._is_due:
             self._is_due = True
-            self._follower.wake()
+            self._follower.news.set()
         return now + self.patience
 
     @property

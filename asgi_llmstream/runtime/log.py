@@ -7,7 +7,7 @@ event loop, so looking and waiting need no lock.
 from __future__ import annotations
 
 import math
-from collections.abc import Awaitable, Sequence
+from collections.abc import Sequence
 
 import anyio.lowlevel
 
@@ -69,24 +69,26 @@ class Log:
 
     def append(self, events: Sequence[Event]) -> None:
         """Add events. Never blocks: look at `full` afterwards."""
-        self.last += len(events)
+        self.last = last = self.last + len(events)
         for event in events:
             self._size += len(event.text) if type(event) is PartDelta else size_of(event)
         if self._followers or self._kept:
             self._events += events
-            self.full = self.last >= self._limit or self._size >= self._size_limit
+            self.full = last >= self._limit or self._size >= self._size_limit
             if len(self._events) > self._max_events:
                 self._move_on()
         else:
-            self._first = self.last + 1
+            self._first = last + 1
         if not self._published_later:
-            self.published = self.last
-        self._wake_all()
+            self.published = last
+        for follower in self._followers:
+            follower.news.set()
 
     def publish(self, number: int) -> None:
         """Let followers see the events up to this one."""
         self.published = number
-        self._wake_all()
+        for follower in self._followers:
+            follower.news.set()
 
     async def room(self) -> None:
         """Let others run, until every holding follower is near enough or has left."""
@@ -99,10 +101,6 @@ class Log:
         """Wait until every holding follower has left."""
         while self._limit < math.inf:
             await self._leaving.wait()
-
-    def _wake_all(self) -> None:
-        for follower in self._followers:
-            follower.wake()
 
     # The followers' side.
 
@@ -195,6 +193,7 @@ class Follower:
         cursor: the number of the last event that it has taken.
         taken_size: how many characters there were up to it.
         holds: see `Log.follow`.
+        news: wakes it when there is something to take; and whoever sets it, for other reasons.
     """
 
     def __init__(self, log: Log, cursor: int, taken_size: int, *, holds: bool, ahead: bool) -> None:
@@ -203,7 +202,7 @@ class Follower:
         self.holds = holds
         self._ahead = ahead
         self._log = log
-        self._news = wakeup()
+        self.news = wakeup()
         self._has_left = False
 
     @property
@@ -220,14 +219,6 @@ class Follower:
         log = self._log
         until = log.last if self._ahead else log.published
         return log._take(self, until) if until > self.cursor and not self._has_left else []
-
-    def wait(self) -> Awaitable[None]:
-        """Wait for the next event, or for `wake`."""
-        return self._news.wait()
-
-    def wake(self) -> None:
-        """Wake it for another reason than an event."""
-        self._news.set()
 
     def leave(self, *, had_the_end: bool = False) -> None:
         """Take nothing more: nothing is kept for it, and nobody waits for it.
