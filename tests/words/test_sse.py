@@ -240,6 +240,7 @@ STREAM_PIECES = st.lists(
 )
 
 
+@settings(deadline=None)
 @given(pieces=STREAM_PIECES)
 @example(pieces=[b"data: a", b"\r\n", b"\n"])
 def test_boundaries_do_not_depend_on_how_a_stream_is_cut(pieces: list[bytes]) -> None:
@@ -264,6 +265,7 @@ def test_who_only_looks_for_boundaries_keeps_one_byte_of_a_line() -> None:
     assert not decoder.between_events
 
 
+@settings(deadline=None)
 @given(pieces=STREAM_PIECES)
 def test_a_comment_at_a_boundary_changes_no_event(pieces: list[bytes]) -> None:
     decoder = Decoder()
