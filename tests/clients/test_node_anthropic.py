@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
 import pytest
+from starlette.applications import Starlette
+from starlette.routing import Mount
 
+from asgi_llmstream import ChatApp, ChatRequest, ToolCall
 from tests.support.node import Run, node
 from tests.support.scripted import SILENT, TEXT, serving
+from tests.support.servers import serve
 
 __all__ = ["node"]
 
@@ -105,3 +109,20 @@ def test_heartbeats_lose_nothing_and_add_no_event(node: Run) -> None:
         events = node("anthropic.mjs", url, "raw", "silence")["events"]
     assert texts(events) == ["Hel", "lo", "!"]
     assert len(events) == 8
+
+
+def test_a_tool_runner_sends_everything_again_when_it_wants_a_thread(node: Run) -> None:
+    conversations: list[list[str]] = []
+
+    async def answer(request: ChatRequest) -> AsyncIterator[Any]:
+        conversations.append([message.role for message in request.messages])
+        if request.messages[-1].role == "tool":
+            yield f"It is {request.messages[-1].text}."
+        else:
+            yield ToolCall("call_a", "add", {"x": 1, "y": 2})
+
+    app = Starlette(routes=[Mount("/v1", ChatApp(answer))])
+    with serve(app) as url:
+        message = node("anthropic.mjs", url, "tools", "1 + 2")["answer"]
+    assert message["content"][0]["text"] == "It is 3."
+    assert conversations == [["user"], ["user", "assistant", "tool"]]

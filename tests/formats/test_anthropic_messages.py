@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import TypeAdapter
+from starlette.applications import Starlette
+from starlette.routing import Mount
 
+from asgi_llmstream import ChatApp
 from asgi_llmstream.chunks import (
     Chunk,
     Data,
@@ -36,6 +39,7 @@ from asgi_llmstream.request import ChatMessage, ChatRequest
 from tests.support import anthropic_grammar
 from tests.support.providers import module
 from tests.support.scripted import SILENT, TEXT, serving
+from tests.support.servers import serve
 from tests.support.strategies import ANY_CHUNK, JSON
 from tests.support.wire import events_of, wire
 
@@ -683,3 +687,52 @@ def test_heartbeats_lose_nothing_and_add_no_event() -> None:
     deltas = [e.delta.text for e in events if e.type == "content_block_delta"]
     assert deltas == ["Hel", "lo", "!"]
     assert len(events) == len(deltas) + 5
+
+
+@pytest.mark.parametrize("stream", [True, False])
+def test_a_tool_runner_sends_everything_again_when_it_wants_a_thread(stream: bool) -> None:
+    anthropic = module("anthropic")
+    conversations: list[list[str]] = []
+
+    async def answer(request: ChatRequest) -> AsyncIterator[Any]:
+        conversations.append([message.role for message in request.messages])
+        if request.messages[-1].role == "tool":
+            yield f"It is {request.messages[-1].text}."
+        else:
+            yield ToolCall("call_a", "add", {"x": 1, "y": 2})
+
+    def add(x: int, y: int) -> str:
+        """Add.
+
+        Args:
+            x: one
+            y: the other
+        """
+        return str(x + y)
+
+    app = Starlette(routes=[Mount("/v1", ChatApp(answer))])
+    with (
+        serve(app) as url,
+        anthropic.Anthropic(base_url=url, api_key="-", max_retries=0, timeout=10) as client,
+    ):
+        tools = [anthropic.beta_tool(add)]
+        runner = client.beta.messages.tool_runner(**asking("1 + 2"), tools=tools, stream=stream)
+        messages = [turn.get_final_message() if stream else turn for turn in runner]
+    assert [message.stop_reason for message in messages] == ["tool_use", "end_turn"]
+    assert messages[-1].content[0].text == "It is 3."
+    assert conversations == [["user"], ["user", "assistant", "tool"]]
+
+
+@pytest.mark.parametrize("kind", ["create", "continue"])
+def test_a_thread_is_refused_in_the_words_that_both_sdks_understand(kind: str) -> None:
+    messages = [{"role": "user", "content": "Hi"}]
+    with pytest.raises(BadRequest) as raised:
+        AnthropicMessages().decode({"messages": messages, "thread": {"type": kind}})
+    body = json.loads(AnthropicMessages().error_body(raised.value))
+    assert body["type"] == "error"
+    assert body["error"]["type"] == "invalid_request_error"
+    assert body["error"]["details"] == {
+        "error_code": "thread_unsupported_request",
+        "unsupported": ["thread"],
+    }
+    assert AnthropicMessages().decode({"messages": messages, "thread": None}).prompt == "Hi"

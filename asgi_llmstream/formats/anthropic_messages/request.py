@@ -15,6 +15,7 @@ from ...request import ChatMessage, ChatRequest
 from ..shapes import chat
 from ..shapes.fields import bad_field, convert, given
 from ..wire import dumps
+from .words import ThreadUnsupported
 
 __all__ = ["decode_request"]
 
@@ -45,6 +46,7 @@ class _Body(Struct):
     stop_sequences: list[str] | None = None
     tools: list[dict[str, Any]] | None = None
     tool_choice: _ToolChoice | None = None
+    thread: Any = None
 
 
 class _Text(Struct):
@@ -84,8 +86,11 @@ def decode_request(raw: dict[str, Any]) -> ChatRequest:
     Raises:
         BadRequest: if a field is missing or of the wrong type; its message names the field, and
             so does `param`.
+        ThreadUnsupported: if it asks for a thread, as the SDKs' tool runners do by themselves.
     """
     parsed = convert(raw, _Body)
+    if parsed.thread is not None:
+        raise ThreadUnsupported()
     if not parsed.messages:
         raise bad_field("messages", "must not be empty")
     messages = []

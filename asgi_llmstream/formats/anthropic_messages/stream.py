@@ -70,7 +70,7 @@ class AnthropicMessages(Struct, frozen=True, kw_only=True):
         return _Encoder().encode
 
     def error_body(self, error: LLMStreamError) -> bytes:
-        return dumps({"type": "error", **error_object(error.status, error.message)})
+        return dumps({"type": "error", **error_object(error)})
 
     def decode(self, fields: dict[str, Any], /) -> ChatRequest:
         return decode_request(fields)
@@ -151,8 +151,7 @@ class _Encoder:
                 self._native = native
                 return b""
             case RunFailed() | RunAborted():
-                failure = failed(event)
-                return named("error", error_object(failure.status, failure.message))
+                return named("error", error_object(failed(event)))
             case _:
                 return b""
 

@@ -5,11 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 from ...chunks import FinishReason, Source, Usage
-from ...events import Part, PartKind, RunStarted
+from ...errors import BadRequest, LLMStreamError
+from ...events import Part, PartKind, RunFailed, RunStarted
 from ...request import anthropic
 
 __all__ = [
     "Block",
+    "ThreadUnsupported",
     "block_of",
     "citation_of",
     "error_object",
@@ -19,6 +21,18 @@ __all__ = [
 ]
 
 Block = dict[str, Any]
+
+
+class ThreadUnsupported(BadRequest):
+    """The request goes on with a conversation of which only the client has the beginning."""
+
+    default_code = "thread_unsupported_request"
+    default_message = "Threads are not supported: send the whole conversation without `thread`."
+
+    def __init__(self) -> None:
+        super().__init__(param="thread")
+        # What both SDKs look at, to send everything again by themselves.
+        self.details = {"error_code": self.code, "unsupported": ["thread"]}
 
 
 def message_of(started: RunStarted) -> dict[str, Any]:
@@ -88,9 +102,15 @@ def usage_object(usage: Usage | None) -> dict[str, Any]:
     }
 
 
-def error_object(status: int, message: str) -> dict[str, Any]:
-    default = "api_error" if status >= 500 else "invalid_request_error"
-    return {"error": {"type": _ERROR_TYPES.get(status, default), "message": message}}
+def error_object(error: LLMStreamError | RunFailed) -> dict[str, Any]:
+    default = "api_error" if error.status >= 500 else "invalid_request_error"
+    told: dict[str, Any] = {
+        "type": _ERROR_TYPES.get(error.status, default),
+        "message": error.message,
+    }
+    if isinstance(error, ThreadUnsupported):
+        told["details"] = error.details
+    return {"error": told}
 
 
 _ERROR_TYPES = {
