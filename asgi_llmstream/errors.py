@@ -160,11 +160,11 @@ class MethodNotAllowed(LLMStreamError):
 
 
 class StreamClosed(Exception):
-    """What an emitter raises when its stream is over: nobody is there to hear more."""
+    """Raised by an emitter when its stream is over: nobody is there to hear more."""
 
 
 class BufferFull(Exception):
-    """What an emitter's `nowait` raises when the client reads more slowly than it is told."""
+    """Raised by an emitter's `nowait` when the client reads more slowly than it is told."""
 
 
 class PayloadTooLarge(LLMStreamError):

@@ -106,7 +106,7 @@ class LLMStreamResponse(Response[bytes]):
         status_code: int | None = None,
         type_encoders: TypeEncodersMap | None = None,
     ) -> ASGIResponse:
-        """What Litestar calls to send the response; the arguments are the handler's."""
+        """Make the response that Litestar sends; the arguments are the handler's."""
         if status_code == _LITESTARS_STATUS_OF_POST:
             status_code = None
         given = {**(headers or {}), **self.headers}

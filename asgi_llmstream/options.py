@@ -38,7 +38,7 @@ _COUNTS = (
 
 
 class StreamOptions(Struct, frozen=True, kw_only=True):
-    """How streams behave. Times are in seconds, sizes in bytes; `None` turns one off.
+    """The behaviour of streams. Times are in seconds, sizes in bytes; `None` turns one off.
 
     Args:
         commit_after: how long the response headers wait for the first chunk, so that an early
@@ -97,7 +97,7 @@ class StreamOptions(Struct, frozen=True, kw_only=True):
 
     @property
     def longest_end(self) -> float:
-        """How many seconds a stream may take to end once it is told to, one to spare."""
+        """The seconds that a stream may take to end once it is told to, one to spare."""
         limits = (self.shutdown_grace, self.finish_timeout)
         grace = sum(math.inf if limit is None else limit for limit in limits)
         return grace + 2 * self.close_timeout + 1

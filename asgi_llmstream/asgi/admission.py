@@ -27,7 +27,7 @@ _RETRY_AFTER = 1
 
 
 class Admitted(NamedTuple):
-    """What counts for one stream.
+    """The options and the audience of one stream.
 
     Attributes:
         options: intervals, deadlines and limits.

@@ -35,7 +35,7 @@ _PIECE = 64 * 1024
 
 
 class _Phase(IntEnum):
-    """Where a response is. It only ever moves on."""
+    """The stages of a response. It only ever moves on."""
 
     WAITING = 0  # for the first chunk: any status is still possible
     COMMITTED = 1  # the headers are on their way

@@ -1,5 +1,7 @@
 """The one switch between asyncio and trio: tasks of their own, and bare wake-ups.
 
+Private.
+
 Everything else is anyio. These are not, because a producer must be cancelled natively and
 once (an anyio scope cancels every `await` of its `finally` too), a task that survives that must
 be abandonable, and a bare future is the cheapest way to wait (an anyio event costs several

@@ -34,7 +34,7 @@ CALL_ID = "call_1"
 
 
 class _Plan(Struct, frozen=True):
-    """What will be said, decided before the first token."""
+    """The words that will be said, decided before the first token."""
 
     reasoning: str
     tool: str

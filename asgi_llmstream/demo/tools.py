@@ -80,12 +80,12 @@ def calculate(expression: str) -> str:
 
 
 def count_words(text: str) -> dict[str, int]:
-    """How many words and letters `text` has."""
+    """Count the words and letters of `text`."""
     return {"words": len(words_in(text)), "letters": sum(c.isalpha() for c in text)}
 
 
 def count_letter(letter: str, word: str) -> int:
-    """How often `letter` stands in `word`, capital or not."""
+    """Count how often `letter` stands in `word`, capital or not."""
     return word.lower().count(letter.lower())
 
 

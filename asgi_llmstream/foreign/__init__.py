@@ -1,1 +1,4 @@
-"""Event streams that other applications write."""
+"""Event streams that other applications write.
+
+Private: the root shows `LLMStreamMiddleware`.
+"""

@@ -37,12 +37,12 @@ class Receiver:
 
     @property
     def client_has_left(self) -> bool:
-        """Whether the server has said so."""
+        """True once the server has said so."""
         return self._gone is not None
 
     @property
     def is_asked(self) -> bool:
-        """Whether the application listens at this moment."""
+        """True while the application listens at this moment."""
         return self._asking > 0
 
     async def receive(self) -> ASGIMessage:

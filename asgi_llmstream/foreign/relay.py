@@ -153,7 +153,7 @@ def _against_buffering(start: ASGIMessage) -> list[tuple[bytes, bytes]]:
 
 
 class _Gone(OSError):
-    """What `send` raises after the end of a stream."""
+    """Raised by `send` after the end of a stream."""
 
 
 def _told_by_us(error: BaseException) -> bool:

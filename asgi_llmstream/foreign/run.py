@@ -52,7 +52,7 @@ class ForeignRun(Run):
 
     @property
     def is_listening(self) -> bool:
-        """Whether it has not ended, in its own words or by ours."""
+        """True until it ends, in its own words or by ours."""
         return self.outcome is None and self._finish_by == math.inf
 
     async def deliver(self, delivery: Delivery) -> None:
@@ -129,7 +129,7 @@ class ForeignRun(Run):
             raise
 
     def _outcome_of_its_own(self) -> Stopped:
-        """Why it returned in mid-stream. It may have heard of the reason before we did."""
+        """Tell why it returned in mid-stream. It may have heard of the reason before we did."""
         if self._receiver.client_has_left:
             return "disconnected"
         return "shutdown" if draining() else "error"
@@ -153,8 +153,8 @@ class ForeignRun(Run):
     # The delivery's side, and the ticker's.
 
     def stop(self, outcome: Stopped, cause: BaseException | None = None) -> None:
-        """The application is told by its `receive`, and time to look there is what it has after
-        its client left. It would not look for an end of our making."""
+        """Tell the application, by its `receive`. Time to look there is what it has after its
+        client left; it would not look for an end of our making."""
         if self._finish_by < math.inf:
             self._end_well()  # it has said all that it had to say, and may have more to do
         else:
@@ -163,7 +163,7 @@ class ForeignRun(Run):
             tell_to_leave(self._receiver, self._closing, at_once=at_once)
 
     def fail(self, error: LLMStreamError) -> None:
-        """There is no word for an error that every client of a foreign stream would know."""
+        """Break the stream off: no word for an error is known to every client of such streams."""
         if self.outcome is None:
             logger.warning("a stream was ended: %s", error)
         self.stop("error", error)

@@ -1,4 +1,4 @@
-"""The state machine: chunks in, well-ordered events out."""
+"""The state machine: chunks in, well-ordered events out. Private."""
 
 from .machine import Lifecycle
 from .underway import Underway

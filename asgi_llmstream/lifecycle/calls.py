@@ -26,6 +26,7 @@ class Calls:
         return own
 
     def answered_by(self, id: str) -> str:
-        """Which call a result of this id answers: the first that waits, else the last."""
+        """Return the call that a result of this id answers: the first that waits, else the
+        last."""
         same = self._same_id.get(id, [id])
         return next((own for own in same if own in self.unanswered), same[-1])

@@ -118,7 +118,7 @@ class Lifecycle:
 
     @property
     def last_finish(self) -> Finish | None:
-        """Why the last model call ended; None while one goes on."""
+        """The reason why the last model call ended; None while one goes on."""
         return self._finish
 
     def start(self) -> list[Event]:
@@ -259,7 +259,7 @@ class Lifecycle:
         return events
 
     def _is_hosted(self, chunk: ToolCallDelta) -> bool:
-        """Whether it is a piece of a call that is nobody's to answer."""
+        """Return whether it is a piece of a call that is nobody's to answer."""
         if chunk.hosted:
             self._hosted.add(chunk.index)
         elif chunk.id:

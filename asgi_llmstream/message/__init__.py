@@ -1,4 +1,7 @@
-"""The answer as it builds up: a fold over events, its history, its stored form."""
+"""The answer as it builds up: a fold over events, its history, its stored form.
+
+Private: the root shows `Message` and `MessageToolCall`.
+"""
 
 from .content import MessagePart, MessageToolCall
 from .message import Message

@@ -1,4 +1,7 @@
-"""What a producer may be: iterables, threads, callbacks, and one whose words are kept."""
+"""Producers of any kind: iterables, threads, callbacks, and one whose words are kept.
+
+Private: the root shows `accumulate`, `from_callbacks` and `Emitter`.
+"""
 
 from .accumulate import accumulate
 from .callbacks import Emitter, from_callbacks

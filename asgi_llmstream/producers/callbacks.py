@@ -24,7 +24,7 @@ Accepted = Callable[[Exception | None], None]
 
 
 class Emitter:
-    """What `produce` tells its chunks to. All but `from_thread` belong to its event loop.
+    """The ear that `produce` tells its chunks to. All but `from_thread` belong to its event loop.
 
     Attributes:
         from_thread: the same for other threads; blocks them while the reader is behind.

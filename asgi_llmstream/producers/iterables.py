@@ -22,7 +22,7 @@ Producer = Stream | Callable[[], Stream]
 
 
 def is_reusable(producer: object) -> bool:
-    """Whether it can be begun again: a function, or an iterable that is no iterator."""
+    """Return whether it can be begun again: a function, or an iterable that is no iterator."""
     if not _is_iterable(producer):
         return callable(producer) and not _is_manager(producer)
     return not (hasattr(producer, "__anext__") or hasattr(producer, "__next__"))

@@ -1,4 +1,7 @@
-"""Tasks and time: how a run is made, kept, followed and ended. No ASGI."""
+"""Tasks and time: how a run is made, kept, followed and ended. No ASGI.
+
+Private: the root shows `StreamResult`, `drain` and `draining`.
+"""
 
 from .closing import Closing
 from .drain import drain, draining

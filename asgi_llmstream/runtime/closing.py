@@ -37,7 +37,7 @@ class Closing:
         self._due = math.inf
 
     def wait(self, timeout: float | None = None) -> None:
-        """It is about to end by itself.
+        """Give it time to end by itself.
 
         Args:
             timeout: how many seconds it has; `close_timeout` if left out. 0 cancels it soon, but
@@ -47,7 +47,7 @@ class Closing:
             self._look_again(self._timeout if timeout is None else timeout)
 
     def cancel(self) -> None:
-        """It would not end by itself, or not soon."""
+        """Cancel it: it would not end by itself, or not soon."""
         if self._given_up is None or self.cancels >= _MOST_CANCELS:
             return
         self.cancels += 1
@@ -56,7 +56,7 @@ class Closing:
             self.task.cancel()
 
     def over(self) -> None:
-        """It has ended, or need not any more."""
+        """Let go of it: it has ended, or need not any more."""
         # They know us: a cycle, which would stay until the garbage is collected.
         self.task = self._given_up = None
         if self._due < math.inf:

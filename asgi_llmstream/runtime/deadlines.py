@@ -13,10 +13,12 @@ __all__ = ["Deadlines"]
 
 
 class Deadlines:
-    """Args:
-    options: its timeouts, and `shutdown_grace`.
-    began: when the run did.
-    lag: by how many seconds each is later.
+    """The times by which a run has to speak, go on and end.
+
+    Args:
+        options: its timeouts, and `shutdown_grace`.
+        began: when the run did.
+        lag: by how many seconds each is later.
 
     Attributes:
         spoke_at: when its first chunk came, if it did.
@@ -42,7 +44,7 @@ class Deadlines:
         return error() if due <= now else None
 
     def next(self, now: float) -> float:
-        """When to ask again."""
+        """Return the time to ask again."""
         return min(now + self._patience, *(due for due, _ in self._all()))
 
     def _all(self) -> list[tuple[float, type[LLMStreamError]]]:

@@ -29,7 +29,7 @@ class Drain:
 
     @property
     def has_begun(self) -> bool:
-        """Whether it concerns the running event loop; without one, whether it ever began."""
+        """True if it concerns the running event loop; without one, if it ever began."""
         if not self._drains:
             return False
         try:

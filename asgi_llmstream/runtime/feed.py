@@ -36,11 +36,11 @@ _SILENT = (RunStarted, UsageReported, NativeAdded, RunFailed, RunAborted)
 
 
 class Framing(Protocol):
-    """Where the events of a stream begin and end that was encoded elsewhere."""
+    """The boundaries between the events of a stream that was encoded elsewhere."""
 
     @property
     def between_events(self) -> bool:
-        """Whether a heartbeat may stand behind what was encoded last."""
+        """True if a heartbeat may stand behind what was encoded last."""
 
 
 class Feed:

@@ -207,7 +207,7 @@ class Follower:
 
     @property
     def holds_up_the_writer(self) -> bool:
-        """Whether the writer may be waiting for it."""
+        """True if the writer may be waiting for it."""
         return self.holds and self._log.full
 
     def take(self) -> list[Event]:

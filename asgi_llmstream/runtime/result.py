@@ -16,7 +16,7 @@ Outcome = Literal["finished", "error", "disconnected", "stalled", "cancelled", "
 
 
 class StreamResult(Struct, frozen=True, kw_only=True):
-    """How a stream ended.
+    """The end of a stream.
 
     Attributes:
         outcome: "finished": the producer came to its end. "error": it raised, timed out, or

@@ -57,7 +57,7 @@ class Audience(Struct, frozen=True, kw_only=True):
 
 
 class Phase(IntEnum):
-    """Where a run is. It only ever moves on.
+    """The stages of a run. It only ever moves on.
 
     phase       the maker                  the log                what moves it on
     --------    -----------------------    -------------------    -------------------------

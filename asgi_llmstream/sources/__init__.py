@@ -1,4 +1,4 @@
-"""What producers yield, whatever its type → chunks. Duck-typed: no SDK is imported.
+"""From what producers yield, whatever its type, to chunks. Private. Duck-typed: no SDK is imported.
 
 A reader turns one object into the chunks that it stands for, often one, sometimes none. It is
 stateless: how the chunks belong together is the lifecycle's to know. `chunks_of` finds the reader

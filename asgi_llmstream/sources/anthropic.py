@@ -20,7 +20,7 @@ __all__ = ["is_event", "read_event"]
 
 
 def is_event(item: object) -> bool:
-    """Whether it looks like an event of a message stream.
+    """Return whether it looks like an event of a message stream.
 
     Every event of the SDK's own does, since new types may come at any time (Anthropic's
     versioning policy) and mean nothing to us; a dict must have a type that we know.

@@ -55,12 +55,12 @@ def unknown(item: Any, known: frozenset[str]) -> dict[str, Any]:
 
 
 def is_named(item: object, *names: str) -> bool:
-    """Whether its class, or one that it inherits from, has one of these names."""
+    """Return whether its class, or one that it inherits from, has one of these names."""
     return any(cls.__name__ in names for cls in type(item).__mro__)
 
 
 def comes_from(item: object, package: str) -> bool:
-    """Whether its class was defined in `package` or below."""
+    """Return whether its class was defined in `package` or below."""
     return type(item).__module__.partition(".")[0] == package
 
 

@@ -18,7 +18,7 @@ __all__ = ["is_response", "read_response"]
 
 
 def is_response(item: object) -> bool:
-    """Whether it looks like `google.genai.types.GenerateContentResponse`."""
+    """Return whether it looks like `google.genai.types.GenerateContentResponse`."""
     return hasattr(item, "candidates") and hasattr(item, "usage_metadata")
 
 

@@ -33,12 +33,12 @@ _CALL = "langchain"  # names the call of a bare model, whose chunks have no name
 
 
 def is_message(item: object) -> bool:
-    """Whether it looks like a `langchain_core.messages.BaseMessage`."""
+    """Return whether it looks like a `langchain_core.messages.BaseMessage`."""
     return is_named(item, "BaseMessage") and hasattr(item, "response_metadata")
 
 
 def is_pair(item: tuple[Any, ...]) -> bool:
-    """Whether it is what LangGraph's `stream_mode="messages"` yields."""
+    """Return whether it is what LangGraph's `stream_mode="messages"` yields."""
     return len(item) == 2 and is_message(item[0]) and isinstance(item[1], dict)
 
 
@@ -47,7 +47,7 @@ def read_pair(item: tuple[Any, ...]) -> Iterable[Chunk]:
 
 
 def is_event(item: dict[str, Any]) -> bool:
-    """Whether it is one of `astream_events`."""
+    """Return whether it is one of `astream_events`."""
     return "run_id" in item and isinstance(item.get("event"), str)
 
 

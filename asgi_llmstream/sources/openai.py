@@ -30,13 +30,13 @@ __all__ = ["is_chat", "is_helper_event", "read_chat", "read_helper_event", "read
 
 
 def is_chat(item: object) -> bool:
-    """Whether it looks like `openai.types.chat.ChatCompletionChunk` or its whole sibling."""
+    """Return whether it looks like `openai.types.chat.ChatCompletionChunk` or its whole sibling."""
     # Not by its `object` field: Azure's first chunk has an empty one.
     return hasattr(item, "choices")
 
 
 def is_helper_event(item: object) -> bool:
-    """Whether it comes from `client.chat.completions.stream(...)`."""
+    """Return whether it comes from `client.chat.completions.stream(...)`."""
     return comes_from(item, "openai") and isinstance(get(item, "type"), str)
 
 

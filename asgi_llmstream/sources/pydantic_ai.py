@@ -27,7 +27,7 @@ __all__ = ["is_event", "read_event"]
 
 
 def is_event(item: object) -> bool:
-    """Whether it looks like a `pydantic_ai.messages.AgentStreamEvent`."""
+    """Return whether it looks like a `pydantic_ai.messages.AgentStreamEvent`."""
     return isinstance(get(item, "event_kind"), str)
 
 

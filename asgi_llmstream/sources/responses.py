@@ -20,7 +20,7 @@ __all__ = ["is_event", "read_event"]
 
 
 def is_event(item: object) -> bool:
-    """Whether it looks like one of `openai.types.responses.ResponseStreamEvent`."""
+    """Return whether it looks like one of `openai.types.responses.ResponseStreamEvent`."""
     kind = get(item, "type")
     return isinstance(kind, str) and (kind.startswith("response.") or kind == "error")
 
@@ -73,7 +73,8 @@ def _read_arguments(event: Any) -> Iterator[Chunk]:
 
 
 def _index(event: Any, item_id: Any) -> int:
-    """Where the call stands; compatible servers leave the index out and give the item's id."""
+    """Return where the call stands; compatible servers leave the index out and give the item's
+    id."""
     index = get(event, "output_index")
     return zlib.crc32(string(item_id).encode()) if index is None else int(index)
 

@@ -22,12 +22,12 @@ _FIELDS = frozenset({"data", "event", "id", "retry", "comment", "sep"})
 
 
 def is_event(item: object) -> bool:
-    """Whether it is one of these packages' objects."""
+    """Return whether it is one of these packages' objects."""
     return is_named(item, "ServerSentEvent", "ServerSentEventMessage") and hasattr(item, "data")
 
 
 def is_fields(item: dict[str, Any]) -> bool:
-    """Whether it is one of sse-starlette's event dicts."""
+    """Return whether it is one of sse-starlette's event dicts."""
     return bool(item) and item.keys() <= _FIELDS
 
 

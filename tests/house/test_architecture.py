@@ -27,7 +27,6 @@ LAYERS: list[set[str]] = [
     {"backend"},
     {"producers"},
     {"runtime"},
-    {"stores"},
     {"asgi", "foreign"},
     {"starlette", "fastapi", "litestar", "testing", "cli", "demo", "__main__"},  # thin, on top
 ]
@@ -229,3 +228,35 @@ def test_importing_the_package_pulls_in_no_framework_no_sdk_and_no_server() -> N
     assert Path(where).parent == PACKAGE
     assert f"{NAME}.asgi.stream" in loaded
     assert [name for name in unwanted if name in loaded] == []
+
+
+NOT_A_BEGINNING = {"Args:", "What", "Whether", "How", "Why", "When", "Which", "Where", "It"}
+
+
+@pytest.mark.parametrize("module", MODULES, ids=_name)
+def test_a_docstring_begins_with_a_verb_or_a_noun(module: Module) -> None:
+    kinds = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
+    documented = [
+        (node.name, (ast.get_docstring(node) or "-").split()[0])
+        for node in ast.walk(ast.parse(MODULES[module].read_text()))
+        if isinstance(node, kinds)
+    ]
+    assert [name for name, first in documented if first in NOT_A_BEGINNING] == []
+
+
+def test_the_architecture_page_names_every_room() -> None:
+    page = (PACKAGE.parent / "docs" / "architecture.md").read_text()
+    rooms = {module[0] for module in MODULES if module} - {"__main__"}
+    assert {room for room in rooms if f"`{room}`" not in page and f"`{room}/`" not in page} == set()
+
+
+PUBLIC = {(), ("request",), ("sse",), ("formats",), ("testing",), ("demo",)}
+
+
+@pytest.mark.parametrize(
+    "module", [m for m, path in MODULES.items() if path.stem == "__init__"], ids=_name
+)
+def test_a_folder_is_public_or_says_that_it_is_private(module: Module) -> None:
+    is_protocol = module[:1] == ("formats",) and module[1:] != ("shapes",)
+    docstring = ast.get_docstring(ast.parse(MODULES[module].read_text())) or ""
+    assert ("Private" in docstring) is not (module in PUBLIC or is_protocol)

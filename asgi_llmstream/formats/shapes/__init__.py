@@ -1,1 +1,4 @@
-"""Shapes that several protocols share; a protocol imports these, and never another protocol."""
+"""Shapes that several protocols share; a protocol imports these, and never another protocol.
+
+Private.
+"""
