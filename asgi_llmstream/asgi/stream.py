@@ -8,7 +8,7 @@ from functools import partial
 
 from ..errors import Overloaded
 from ..formats.base import Format, answers_whole
-from ..formats.openai_chat.stream import OpenAIChat
+from ..formats import OpenAIChat
 from ..message import Message
 from ..options import DEFAULT_OPTIONS, StreamOptions
 from ..producers import Producer, discard, is_reusable
