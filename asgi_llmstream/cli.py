@@ -46,7 +46,7 @@ def demo(host: str, port: int | None) -> None:
     LLMSTREAM_DEMO_SPEED  how many times faster the built-in responder talks, such as 10
     """
     try:
-        from .demo.server import DemoServer
+        from .demo.server import server_of
     except ModuleNotFoundError as error:
         if error.name != "uvicorn":
             raise
@@ -55,8 +55,8 @@ def demo(host: str, port: int | None) -> None:
 
     answer, model, who = _answerer()
     listener = _listen(host, port)
-    address = _address(listener)
-    server = DemoServer(Demo(answer, model=model), lambda: click.echo(_banner(address, who)))
+    server = server_of(Demo(answer, model=model))
+    click.echo(_banner(_address(listener), who))
     server.run(sockets=[listener])
     click.echo("Stopped.")
 

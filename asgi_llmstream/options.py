@@ -52,7 +52,8 @@ class StreamOptions(Struct, frozen=True, kw_only=True):
         close_timeout: how long a cancelled producer may take to clean up before it is cancelled
             again; and then before it is abandoned. Must not be None.
         finish_timeout: how long an `on_finish` may take before it is cancelled, and logged.
-        shutdown_grace: how long streams may go on when the server shuts down.
+        shutdown_grace: how long streams may go on when the server shuts down. After it and
+            `close_timeout` also a `send` that is stuck is given up.
         max_body_size: the largest request body that `ChatApp` reads.
         max_body_depth: how deep its lists and objects may be nested.
         max_streams: how many streams a `ChatApp`, or what is below an `LLMStreamMiddleware`, may

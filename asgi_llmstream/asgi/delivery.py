@@ -21,7 +21,7 @@ from ..events import RunFailed, RunFinished, RunStarted, Terminal
 from ..formats.base import Format, WholeFormat
 from ..message import Message
 from ..options import StreamOptions
-from ..runtime import Feed, Framing, Run, Ticker
+from ..runtime import Feed, Framing, Run, Ticker, draining
 from .http import RawHeaders, Receive, Send, json_headers
 
 __all__ = ["Delivery", "StreamDelivery", "WholeDelivery", "conclude"]
@@ -79,6 +79,7 @@ class Delivery:
         self._ticker = Ticker.current(options.clock)
         self._scope = anyio.CancelScope()
         self._sending_since: float | None = None
+        self._give_up_at = math.inf  # whatever `send` does then
         self._phase = _Phase.WAITING
 
     async def run(self, receive: Receive) -> None:
@@ -164,9 +165,11 @@ class Delivery:
         self._client_left("stalled")
 
     def _client_left(self, how: Literal["disconnected", "stalled"]) -> None:
-        # hypercorn says so while the last `send` has not returned yet.
-        last = _Phase.OVER if how == "stalled" else _Phase.ENDING
-        if self._phase >= last:
+        if self._phase is _Phase.OVER:
+            return
+        if how == "disconnected" and self._phase is _Phase.ENDING:
+            # hypercorn says so while the last `send` has not returned yet: it soon does.
+            self._give_up_in(self._options.close_timeout)
             return
         self._phase = _Phase.OVER
         if self._options.on_disconnect == "cancel":
@@ -183,12 +186,21 @@ class Delivery:
             logger.warning("receive raised: taken for a disconnect", exc_info=True)
         self._client_left("disconnected")
 
+    def _give_up_in(self, seconds: float) -> None:
+        """Bound what is sent, and a `send` that is stuck."""
+        self._give_up_at = min(self._give_up_at, self._now() + seconds)
+        self._ticker.look(self, self._give_up_at)
+
     def tick(self, now: float) -> float:
-        timeout, since = self._options.send_timeout, self._sending_since
-        if timeout is None or since is None:
-            return now + self._patience
-        if now < since + timeout:
-            return min(since + timeout, now + self._patience)
+        options, since = self._options, self._sending_since
+        if draining() and options.shutdown_grace is not None:
+            bound = now + options.shutdown_grace + options.close_timeout
+            self._give_up_at = min(self._give_up_at, bound)
+        due = self._give_up_at
+        if options.send_timeout is not None and since is not None:
+            due = min(due, since + options.send_timeout)
+        if now < due:
+            return min(due, now + self._patience)
         self._client_left("stalled")
         return math.inf
 

@@ -1,1 +1,1 @@
-"""`llmstream demo`: a page, an answerer that needs no model, and the server that ends at once."""
+"""`llmstream demo`: a page, an answerer that needs no model, and a server that ends at once."""

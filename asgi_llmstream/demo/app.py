@@ -4,16 +4,14 @@ from __future__ import annotations
 
 from importlib.resources import files
 
-import anyio
-
 from ..asgi.app import Answer, ChatApp
 from ..asgi.http import Receive, Scope, Send, route_path
 from ..options import StreamOptions
 
 __all__ = ["Demo"]
 
-# Heartbeats often enough to be watched.
-OPTIONS = StreamOptions(heartbeat_interval=1, close_timeout=0.5)
+# Heartbeats often enough to be watched, and an end that who pressed Ctrl-C does not wait for.
+OPTIONS = StreamOptions(heartbeat_interval=1, shutdown_grace=0.1, close_timeout=0.5)
 
 _PAGE_HEADERS = [
     (b"content-type", b"text/html; charset=utf-8"),
@@ -43,17 +41,6 @@ class Demo:
     ) -> None:
         self._chat = ChatApp(answer, models=[model], options=options)
         self._page = files(__package__).joinpath("page.html").read_bytes()
-        self._open: set[anyio.CancelScope] = set()
-        self._stopping = False
-
-    def stop(self) -> None:
-        """End every open stream now, and every one that still begins. Each says so to its client.
-
-        To be called in the event loop.
-        """
-        self._stopping = True
-        for request in tuple(self._open):
-            request.cancel()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one connection, as ASGI wants it."""
@@ -65,21 +52,9 @@ class Demo:
             await self._send_page(scope["method"], send)
         elif path == "/v1" or path.startswith("/v1/"):
             below = {**scope, "root_path": scope.get("root_path", "").rstrip("/") + "/v1"}
-            await self._converse(below, receive, send)
+            await self._chat(below, receive, send)
         else:
             await _send_text(send, 404, b"There is nothing here. The page is at /.\n")
-
-    async def _converse(self, scope: Scope, receive: Receive, send: Send) -> None:
-        # `stop` cancels as a server would, and the stream says its last words. Caught here, the
-        # cancellation does not end as a traceback in the server's log.
-        with anyio.CancelScope() as request:
-            self._open.add(request)
-            if self._stopping:
-                request.cancel()
-            try:
-                await self._chat(scope, receive, send)
-            finally:
-                self._open.discard(request)
 
     async def _send_page(self, method: str, send: Send) -> None:
         if method not in ("GET", "HEAD"):

@@ -1,63 +1,32 @@
-"""uvicorn, owned by the demo: a signal ends everything at once, open streams included."""
+"""The demo's server: uvicorn as it is. What ends its streams is the package's own drain."""
 
 from __future__ import annotations
 
-import asyncio
-import socket
-from collections.abc import Callable
+import signal
 from types import FrameType
 
 import uvicorn
 
 from .app import Demo
 
-__all__ = ["DemoServer"]
+__all__ = ["server_of"]
 
-# Seconds that streams get for their last words. They need milliseconds, unless a reader stalls.
-_LAST_WORDS = 0.4
-# And then whatever else still runs; uvicorn takes whole seconds.
+# Seconds for readers that take nothing any more, when every stream has ended; a whole number.
 _LAST_RESORT = 1
 
 
-class DemoServer(uvicorn.Server):
-    """Serves the demo until SIGINT or SIGTERM.
+def server_of(demo: Demo) -> uvicorn.Server:
+    """Return the server, to be run in this thread. From here on SIGINT and SIGTERM end it."""
+    config = uvicorn.Config(
+        demo, lifespan="on", log_level="warning", timeout_graceful_shutdown=_LAST_RESORT
+    )
+    server = uvicorn.Server(config)
 
-    Args:
-        demo: the application.
-        on_ready: called once when connections are accepted.
-    """
+    def end(signum: int, frame: FrameType | None) -> None:
+        server.should_exit = True
 
-    def __init__(self, demo: Demo, on_ready: Callable[[], None]) -> None:
-        super().__init__(
-            uvicorn.Config(
-                demo,
-                lifespan="on",
-                log_level="warning",
-                timeout_graceful_shutdown=_LAST_RESORT,
-            )
-        )
-        self._demo = demo
-        self._on_ready = on_ready
-
-    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        await super().startup(sockets)
-        if self.started:
-            self._on_ready()
-
-    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        # uvicorn's own would raise the signal again after the shutdown: for a server that someone
-        # else runs that is right, here it turns a wanted end into a traceback.
-        self.force_exit = self.should_exit
-        self.should_exit = True
-
-    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        self._demo.stop()
-        asyncio.get_running_loop().call_later(_LAST_WORDS, self._abort_connections)
-        await super().shutdown(sockets)
-
-    def _abort_connections(self) -> None:
-        """Drop what stalled readers do not take: uvicorn would wait until they have."""
-        for connection in tuple(self.server_state.connections):
-            transport = getattr(connection, "transport", None)
-            if transport is not None:
-                transport.abort()
+    # For a signal that is early. And uvicorn raises its own once more when it has ended, which
+    # would end the command with a traceback, or as if it was killed.
+    for signum in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(signum, end)
+    return server

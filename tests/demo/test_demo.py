@@ -6,7 +6,7 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import AsyncGenerator, Iterator
+from collections.abc import AsyncGenerator, Callable, Iterator
 from contextlib import ExitStack
 from datetime import datetime
 from typing import Any
@@ -284,7 +284,9 @@ async def test_a_lifespan_starts_and_stops() -> None:
 
 @pytest.mark.anyio
 @pytest.mark.parametrize("speaks_first", [True, False])
-async def test_stop_ends_open_streams_and_those_that_still_come(speaks_first: bool) -> None:
+async def test_a_drain_soon_ends_open_streams_and_those_that_still_come(
+    speaks_first: bool, drain: Callable[[], None]
+) -> None:
     began = anyio.Event()
     closed: list[bool] = []
 
@@ -304,7 +306,7 @@ async def test_stop_ends_open_streams_and_those_that_still_come(speaks_first: bo
             tasks.start_soon(stream.run, app)
         await began.wait()
         await anyio.wait_all_tasks_blocked()
-        app.stop()
+        drain()
     assert len(closed) == 3
     for stream in streams:
         ending = b"event: run-aborted" if speaks_first else b'"code":"shutting_down"'
@@ -378,6 +380,7 @@ def test_a_signal_ends_silent_streams_visibly_and_the_process(
     assert '{"error":{' in endings[2]
     assert code == 0
     assert "Traceback" not in output
+    assert output.endswith("\nStopped.\n")
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such signals")
@@ -395,6 +398,16 @@ def test_a_signal_ends_the_process_also_while_a_reader_stalls(demo: DemoProcess)
         code, output = demo.wait()
     assert code == 0
     assert "Traceback" not in output
+    assert output.endswith("\nStopped.\n")
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such signals")
+def test_a_signal_that_comes_with_the_banner_is_not_lost(demo: DemoProcess) -> None:
+    demo.process.send_signal(signal.SIGINT)
+    code, output = demo.wait()
+    assert code == 0
+    assert "Traceback" not in output
+    assert output.endswith("\nStopped.\n")
 
 
 def test_a_provider_answers_when_there_is_a_key(demo: DemoProcess, client: httpx.Client) -> None:

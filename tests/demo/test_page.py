@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import socket
 import threading
 from collections.abc import AsyncGenerator, Iterator
 from contextlib import ExitStack, aclosing, contextmanager
@@ -14,6 +13,7 @@ import pytest
 from asgi_llmstream import ChatRequest
 from asgi_llmstream.chunks import Chunk
 from asgi_llmstream.demo.responder import Responder
+from tests.support.servers import serve
 from tests.support.services import DemoProcess, browsing, running_demo
 
 try:
@@ -310,22 +310,11 @@ class Recorded:
 
 @contextmanager
 def serving(answer: Any) -> Iterator[str]:
-    """The demo's own server in a thread, so that the test sees the producer's side too."""
+    """The demo in a thread, so that the test sees the producer's side too."""
     from asgi_llmstream.demo.app import Demo
-    from asgi_llmstream.demo.server import DemoServer
 
-    ready = threading.Event()
-    listener = socket.create_server(("127.0.0.1", 0))
-    server = DemoServer(Demo(answer), ready.set)
-    thread = threading.Thread(target=server.run, args=([listener],))
-    thread.start()
-    try:
-        assert ready.wait(30)
-        yield f"http://127.0.0.1:{listener.getsockname()[1]}/"
-    finally:
-        server.should_exit = True
-        thread.join(30)
-    assert not thread.is_alive()
+    with serve(Demo(answer)) as url:
+        yield f"{url}/"
 
 
 @pytest.mark.parametrize("how", ["stop", "reload", "close"])
