@@ -36,6 +36,17 @@ def test_every_public_name_has_an_example(module: Any) -> None:
     assert [name for name in sorted(module.__all__) if not re.search(rf"\b{name}\b", code)] == []
 
 
+def test_every_test_that_a_page_names_is_there() -> None:
+    defined = {path.name: path.read_text() for path in (ROOT / "tests").rglob("test_*.py")}
+    named = {
+        (page.name, *named)
+        for page in [ROOT / "README.md", *(ROOT / "docs").glob("*.md")]
+        for named in re.findall(r"`(\w+\.py)::(\w+)`", page.read_text())
+    }
+    assert named
+    assert [it for it in sorted(named) if f"def {it[2]}(" not in defined.get(it[1], "")] == []
+
+
 def test_the_readme_gives_two_commands_that_make_their_environment() -> None:
     lines = (ROOT / "README.md").read_text().splitlines()
     commands = [line.strip() for line in lines if "python3 -m venv" in line and "    " in line]

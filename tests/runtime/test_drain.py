@@ -51,7 +51,7 @@ def pool(
     """Every case that is asked for in this run. Each mostly waits, so a few run at once."""
     asked = [getattr(item, "callspec", None) for item in request.session.items]
     cases = [call.params["stopped"] for call in asked if call and "stopped" in call.params]
-    with ThreadPoolExecutor(4) as executor:
+    with ThreadPoolExecutor(3) as executor:
         yield {
             case: executor.submit(stop_with_open_streams, *case, tmp_path_factory.mktemp("server"))
             for case in cases
@@ -76,7 +76,7 @@ def stopped(request: pytest.FixtureRequest, pool: Pool) -> Stopped:
     indirect=True,
 )
 def test_every_open_stream_ends_visibly_and_the_process_exits(stopped: Stopped) -> None:
-    assert stopped.problems == []
+    assert stopped.problems == [], stopped.output
 
 
 @on_posix
@@ -91,7 +91,7 @@ def test_every_open_stream_ends_visibly_and_the_process_exits(stopped: Stopped) 
 def test_the_middleware_ends_streams_of_others_visibly_and_the_process_exits(
     stopped: Stopped,
 ) -> None:
-    assert stopped.problems == []
+    assert stopped.problems == [], stopped.output
 
 
 IMPATIENT = Server(f"{SERVERS['uvicorn'].command} --timeout-graceful-shutdown 1")

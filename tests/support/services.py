@@ -130,7 +130,7 @@ def running_demo(**environment: str) -> Iterator[DemoProcess]:
         yield demo
     finally:
         if demo.process.poll() is None:
-            demo.process.kill()
-        demo.process.wait(_PATIENCE)
+            demo.process.terminate()  # not killed: it has to write down what it covered
+        demo.wait()
         if demo.process.stdout is not None:
             demo.process.stdout.close()
