@@ -141,8 +141,9 @@ class Native(Chunk, frozen=True, tag="native"):
 
 
 class Upstream(Chunk, frozen=True, tag="upstream"):
-    """A note of what a provider's object says of the model call that it belongs to: the readers
-    make it, so that an answer that the provider broke off is not taken for a whole one. It causes no event.
+    """A note of what a provider's object says of the model call that it belongs to. The readers
+    make it, so that an answer that the provider broke off is not taken for a whole one. It causes
+    no event.
 
     Attributes:
         state: what became of the call. "silent": it goes on, and says nothing. "speaking": it goes

@@ -7,8 +7,8 @@ from collections.abc import AsyncGenerator
 from functools import partial
 
 from ..errors import Overloaded
-from ..formats.base import Format, answers_whole
 from ..formats import OpenAIChat
+from ..formats.base import Format, answers_whole
 from ..message import Message
 from ..options import DEFAULT_OPTIONS, StreamOptions
 from ..producers import Producer, discard, is_reusable

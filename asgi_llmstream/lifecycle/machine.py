@@ -67,7 +67,7 @@ from ..sources import as_exception
 from .calls import Calls
 from .underway import Underway
 from .usage import UsageSum
-from .values import as_json, check_strings, plain
+from .values import as_builtins, as_json, check_strings
 
 __all__ = ["Lifecycle"]
 
@@ -269,7 +269,7 @@ class Lifecycle:
     def _feed_tool_call(self, chunk: ToolCall) -> list[Event]:
         arguments = chunk.arguments
         if not isinstance(arguments, str):
-            arguments = as_json(plain(arguments))
+            arguments = as_json(as_builtins(arguments))
         check_strings(chunk.id, chunk.name)
         events = [*self._close_text(), *self._open_step()]
         call = _OpenPart(None, chunk.id)
@@ -280,7 +280,9 @@ class Lifecycle:
     def _feed_tool_result(self, chunk: ToolResult) -> list[Event]:
         check_strings(chunk.id)
         self._check_names()
-        result = ToolResult(self._asked.answered_by(chunk.id), plain(chunk.output), chunk.error)
+        result = ToolResult(
+            self._asked.answered_by(chunk.id), as_builtins(chunk.output), chunk.error
+        )
         self._asked.unanswered.discard(result.id)
         # A result belongs to the step of its call, also after that model call's Finish.
         events = [*self._close_parts(), *self._begin_step()]
@@ -288,7 +290,7 @@ class Lifecycle:
 
     def _feed_data(self, chunk: Data) -> list[Event]:
         check_strings(chunk.name)
-        return self._feed_item(Data(chunk.name, plain(chunk.value)))
+        return self._feed_item(Data(chunk.name, as_builtins(chunk.value)))
 
     def _feed_source(self, chunk: Source) -> list[Event]:
         check_strings(chunk.url, optional=(chunk.title,))
@@ -302,7 +304,7 @@ class Lifecycle:
         return [*self._begin_step(), ItemAdded(self._next(), chunk)]
 
     def _feed_native(self, chunk: Native) -> list[Event]:
-        fields = plain(chunk.fields)
+        fields = as_builtins(chunk.fields)
         # What every chunk repeats, as a fingerprint, is passed on once.
         repeated, constant = self._native, fields.pop("chunk", {})
         changed = {k: v for k, v in constant.items() if k not in repeated or repeated[k] != v}

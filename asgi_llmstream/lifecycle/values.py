@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 
-__all__ = ["as_json", "check_strings", "plain"]
+__all__ = ["as_builtins", "as_json", "check_strings"]
 
 
 def check_strings(*values: object, optional: tuple[object, ...] = ()) -> None:
@@ -33,7 +33,7 @@ def as_json(value: Any) -> str:
         return json.dumps(value, separators=(",", ":"))
 
 
-def plain(value: Any) -> Any:
+def as_builtins(value: Any) -> Any:
     """`value` as JSON's own types, so that formats and stores need not know any other."""
     return msgspec.to_builtins(value, str_keys=True, enc_hook=_plain_object)
 
