@@ -9,6 +9,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Sequence
 from contextlib import aclosing
+from types import AsyncGeneratorType
 from typing import Any
 
 from fastapi import APIRouter, Request
@@ -22,8 +23,9 @@ from .asgi.app import Answer, ChatApp
 from .asgi.http import receive_again
 from .formats import DEFAULT_FORMATS, RequestFormat, openapi
 from .options import DEFAULT_OPTIONS, StreamOptions
+from .producers import Producer
 from .runtime import OnFinish
-from .starlette import LLMStreamResponse
+from .starlette import LLMStreamResponse as StarletteResponse
 
 __all__ = ["LLMStreamResponse", "LLMStreamRoute", "chat_router"]
 
@@ -114,6 +116,42 @@ class _ChatResponse(Response):
                 await self.background()
 
 
+class LLMStreamResponse(StarletteResponse):
+    """A FastAPI response that streams what a producer yields.
+
+    A route returns one; or it yields by itself, and names this class, or one with settings, as
+    its `response_class` (FastAPI 0.140 or newer):
+
+        @app.post("/chat", response_class=LLMStreamResponse.using(format=UIMessages()))
+        async def chat(question: Question):
+            async for token in model(question.text):
+                yield token
+
+    Args:
+        content: the producer, as for `LLMStream`.
+        status_code: of an answer that begins well.
+        settings: as for `asgi_llmstream.starlette.LLMStreamResponse`.
+    """
+
+    # FastAPI reads the status off the signature.
+    def __init__(self, content: Producer, *, status_code: int = 200, **settings: Any) -> None:
+        super().__init__(_unwrapped(content), status_code=status_code, **settings)
+
+
+def _unwrapped(content: Producer) -> Producer:
+    """Return the route's own generator.
+
+    FastAPI wraps it in one that only iterates: when that is closed, the user's `finally` would run
+    some time later, when the garbage is collected.
+    """
+    if isinstance(content, AsyncGeneratorType) and content.ag_frame is not None:
+        frame = content.ag_frame
+        if frame.f_globals.get("__name__") == "fastapi.routing":
+            own: Producer = frame.f_locals.get("async_gen", content)
+            return own
+    return content
+
+
 class LLMStreamRoute(APIRoute):
     """Documents a route annotated `-> LLMStreamResponse` as an event stream.
 
@@ -124,7 +162,7 @@ class LLMStreamRoute(APIRoute):
     def __init__(self, path: str, endpoint: Callable[..., Any], **arguments: Any) -> None:
         if not isinstance(arguments.get("response_class"), type):  # nobody chose one
             returned = _returned_by(endpoint)
-            if isinstance(returned, type) and issubclass(returned, LLMStreamResponse):
+            if isinstance(returned, type) and issubclass(returned, StarletteResponse):
                 arguments["response_class"] = returned
         super().__init__(path, endpoint, **arguments)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Self
 
 from starlette.background import BackgroundTask
 from starlette.responses import Response
@@ -22,7 +22,7 @@ class LLMStreamResponse(Response):
     """A Starlette response that streams what a producer yields.
 
     Args:
-        producer: as for `LLMStream`, as are the others.
+        content: the producer, as for `LLMStream`, as are the others.
         background: run after the stream, also after a disconnect.
     """
 
@@ -30,7 +30,7 @@ class LLMStreamResponse(Response):
 
     def __init__(
         self,
-        producer: Producer,
+        content: Producer,
         *,
         format: Format = DEFAULT_FORMAT,
         options: StreamOptions = DEFAULT_OPTIONS,
@@ -46,12 +46,48 @@ class LLMStreamResponse(Response):
             "on_finish": on_finish,
             "model": model,
         }
-        self._producer = producer
+        self._producer = content
         self.status_code = status_code
         self.background = background
         self.body = b""
         # Frameworks and users add to `raw_headers` until the response is called.
-        self.raw_headers = LLMStream(producer, format=format, headers=headers).headers
+        self.raw_headers = LLMStream(content, format=format, headers=headers).headers
+
+    @classmethod
+    def using(
+        cls,
+        *,
+        format: Format = DEFAULT_FORMAT,
+        options: StreamOptions = DEFAULT_OPTIONS,
+        on_finish: OnFinish | None = None,
+        model: str = "",
+        headers: Headers = (),
+    ) -> type[Self]:
+        """Return a class of responses with these settings, for a framework that makes them itself
+        and knows the content only, as FastAPI does for a route that yields.
+
+        Args:
+            format: as for `LLMStream`, as are the others.
+
+        Raises:
+            ValueError: if a header name or value cannot be sent.
+        """
+        settings: dict[str, Any] = {
+            "format": format,
+            "options": options,
+            "on_finish": on_finish,
+            "model": model,
+            "headers": headers,
+        }
+        cls((), **settings)  # what is wrong with them is said here, and not at the first request
+
+        class Configured(cls):  # type: ignore[misc, valid-type]
+            # FastAPI reads the status off the signature.
+            def __init__(self, content: Producer, *, status_code: int = 200, **given: Any) -> None:
+                super().__init__(content, status_code=status_code, **(settings | given))
+
+        Configured.__name__ = Configured.__qualname__ = cls.__name__
+        return Configured
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         stream = LLMStream(self._producer, status=self.status_code, **self._arguments)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import json
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextvars import ContextVar
 from typing import Annotated, Any
 
@@ -13,6 +14,7 @@ import openapi_spec_validator
 import pytest
 from fastapi import APIRouter, BackgroundTasks, Depends, FastAPI, HTTPException, Request
 from fastapi.security import HTTPBearer
+from pydantic import BaseModel
 from starlette.background import BackgroundTask
 from starlette.middleware import Middleware
 from starlette.middleware.base import BaseHTTPMiddleware
@@ -22,6 +24,7 @@ from starlette.testclient import TestClient
 
 from asgi_llmstream import ChatApp, ChatRequest, StreamOptions, StreamResult
 from asgi_llmstream.fastapi import LLMStreamResponse, LLMStreamRoute, chat_router
+from asgi_llmstream.formats import Events
 from asgi_llmstream.testing import Client, check_stream
 
 JSON = {"content-type": "application/json"}
@@ -503,3 +506,63 @@ def test_fastapis_own_test_client_works_for_what_needs_no_timing() -> None:
     with TestClient(app) as client:
         response = client.post("/v1/chat/completions", json=ASK)
     check_stream(response.content, "openai")
+
+
+# Routes that yield
+
+
+class Named(BaseModel):
+    name: str
+
+
+@pytest.mark.anyio
+async def test_a_route_that_yields_streams_as_its_response_class_says() -> None:
+    app = FastAPI()
+    results: list[StreamResult] = []
+    configured = LLMStreamResponse.using(format=Events(), model="m", on_finish=results.append)
+
+    @app.post("/async", response_class=configured)
+    async def asynchronous(body: Named) -> AsyncIterator[str]:
+        yield "Hi, "
+        yield body.name
+
+    @app.post("/sync", response_class=configured, status_code=201)
+    def synchronous(body: Named) -> Iterator[str]:
+        yield "Hi, "
+        yield body.name
+
+    for path, status in (("/async", 200), ("/sync", 201)):
+        response = await Client(app).request("POST", path, json={"name": "Ada"})
+        check_stream(response.body, "events")
+        assert response.status == status
+        assert b'"model":"m"' in response.body
+    assert [result.message.text for result in results] == ["Hi, Ada", "Hi, Ada"]
+    responses = app.openapi()["paths"]["/async"]["post"]["responses"]
+    assert [*responses["200"]["content"]] == ["text/event-stream"]
+
+
+@pytest.mark.anyio
+async def test_a_route_that_yields_is_closed_when_its_client_leaves() -> None:
+    app = FastAPI()
+    closed: list[bool] = []
+
+    @app.get("/", response_class=LLMStreamResponse)
+    async def chat() -> AsyncIterator[str]:
+        try:
+            while True:
+                yield "word "
+        finally:
+            closed.append(True)
+
+    gc.disable()
+    try:
+        async with Client(app).stream("GET", "/") as response:
+            await response.started()
+        assert closed == [True]
+    finally:
+        gc.enable()
+
+
+def test_settings_that_cannot_be_are_refused_where_they_are_given() -> None:
+    with pytest.raises(ValueError, match="CR, LF"):
+        LLMStreamResponse.using(headers={"x-a": "a\nb"})
