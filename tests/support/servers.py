@@ -27,11 +27,15 @@ KINDS = ("uvicorn", "hypercorn-asyncio", "hypercorn-trio", "granian")
 
 
 @contextlib.contextmanager
-def serve(app: Any, kind: str = "uvicorn", **settings: Any) -> Iterator[str]:
+def serve(
+    app: Any, kind: str = "uvicorn", *, send_buffer: int | None = None, **settings: Any
+) -> Iterator[str]:
     """Serve `app` until the block is left; yields its address, "http://127.0.0.1:PORT".
 
     Args:
         kind: one of KINDS.
+        send_buffer: how many bytes the kernel takes of a connection before its reader does; as
+            many as it likes if left out. granian's cannot be set.
         settings: of the server's own configuration.
     """
     stopper = threading.Event()
@@ -45,6 +49,8 @@ def serve(app: Any, kind: str = "uvicorn", **settings: Any) -> Iterator[str]:
 
     with _bound() as listener:
         port = listener.getsockname()[1]
+        if send_buffer is not None:  # which its connections inherit
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, send_buffer)
         if kind == "granian":
             _release(listener)
         else:

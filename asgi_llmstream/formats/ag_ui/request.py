@@ -12,34 +12,34 @@ from msgspec import Struct
 from ...request import ChatMessage, ChatRequest, anthropic
 from ..shapes import chat
 from ..shapes.chat import file_part
-from ..shapes.fields import bad_field, convert, missing
+from ..shapes.fields import Name, bad_field, convert, missing
 
 __all__ = ["decode_request"]
 
 
 class _Function(Struct):
-    name: str
+    name: Name
     arguments: str
 
 
 class _ToolCall(Struct):
-    id: str
+    id: Name
     function: _Function
 
 
 class _Message(Struct, rename="camel"):
     role: str
-    id: str = ""
+    id: Name = ""
     content: str | list[dict[str, Any]] | dict[str, Any] | None = None
-    name: str | None = None
+    name: Name | None = None
     tool_calls: list[_ToolCall] | None = None
-    tool_call_id: str | None = None
+    tool_call_id: Name | None = None
     error: str | None = None
     encrypted_value: str | None = None
 
 
 class _Tool(Struct):
-    name: str
+    name: Name
     description: str = ""
     parameters: dict[str, Any] | None = None
 
@@ -47,8 +47,8 @@ class _Tool(Struct):
 class _Input(Struct, rename="camel"):
     """The fields that are checked here; all others pass in `ChatRequest.body` as they are."""
 
-    thread_id: str
-    run_id: str
+    thread_id: Name
+    run_id: Name
     messages: list[_Message]
     tools: list[_Tool] | None = None
 

@@ -13,7 +13,7 @@ from msgspec import Struct
 
 from ...request import ChatMessage, ChatRequest
 from ..shapes import chat
-from ..shapes.fields import bad_field, convert, given
+from ..shapes.fields import ModelName, Name, bad_field, convert, given
 from ..wire import dumps
 from .words import ThreadUnsupported
 
@@ -37,7 +37,7 @@ class _Body(Struct):
     """The fields that are checked here; all others pass in `ChatRequest.body` as they are."""
 
     messages: list[_Message]
-    model: str | None = None
+    model: ModelName | None = None
     system: _Content | None = None
     stream: bool | None = None
     max_tokens: int | None = None
@@ -66,13 +66,13 @@ class _Sourced(Struct):
 
 
 class _ToolUse(Struct):
-    id: str
-    name: str
+    id: Name
+    name: Name
     input: dict[str, Any] = {}
 
 
 class _ToolResult(Struct):
-    tool_use_id: str
+    tool_use_id: Name
     content: _Content | None = None
     is_error: bool | None = None
 

@@ -9,7 +9,7 @@ from msgspec import Struct
 
 from ...errors import BadRequest
 from ...request import ChatMessage, ChatRequest
-from ..shapes.fields import bad_field, convert, given
+from ..shapes.fields import ModelName, Name, bad_field, convert, given
 
 __all__ = ["decode_request", "request_schema"]
 
@@ -22,15 +22,15 @@ class _Message(Struct):
     role: str
     content: str | list[dict[str, Any]] | None = None
     tool_calls: list[dict[str, Any]] | None = None
-    tool_call_id: str | None = None
-    name: str | None = None
+    tool_call_id: Name | None = None
+    name: Name | None = None
 
 
 class _Body(Struct):
     """The fields that are checked here; all others pass in `ChatRequest.body` as they are."""
 
     messages: list[_Message]
-    model: str | None = None
+    model: ModelName | None = None
     stream: bool | None = None
     stream_options: _StreamOptions | None = None
     n: int | None = None

@@ -12,7 +12,7 @@ from msgspec import Struct
 
 from ...request import ChatMessage, ChatRequest, anthropic
 from ..shapes import chat
-from ..shapes.fields import bad_field, convert, given
+from ..shapes.fields import ModelName, Name, bad_field, convert, given
 
 __all__ = ["decode_request"]
 
@@ -21,7 +21,7 @@ class _Body(Struct):
     """The fields that are checked here; all others pass in `ChatRequest.body` as they are."""
 
     input: str | list[dict[str, Any]]
-    model: str | None = None
+    model: ModelName | None = None
     instructions: str | None = None
     stream: bool | None = None
     background: bool | None = None
@@ -41,13 +41,13 @@ class _Message(Struct):
 
 
 class _Call(Struct):
-    call_id: str
-    name: str
+    call_id: Name
+    name: Name
     arguments: str
 
 
 class _Output(Struct):
-    call_id: str
+    call_id: Name
     output: str | list[dict[str, Any]]
 
 

@@ -4,15 +4,22 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar
 
 import msgspec
+from msgspec import Meta
 
 from ...errors import BadRequest
 
-__all__ = ["bad_field", "convert", "given", "missing"]
+__all__ = ["ModelName", "Name", "bad_field", "convert", "given", "missing"]
 
 T = TypeVar("T")
+
+ModelName = Annotated[str, Meta(max_length=256)]
+"""A model's name: protocols repeat it in every event."""
+
+Name = Annotated[str, Meta(max_length=1024)]
+"""Another name, or an id."""
 
 
 def convert(raw: object, kind: type[T], at: str = "") -> T:

@@ -12,7 +12,7 @@ from msgspec import UNSET, Struct, field
 from ...request import ChatMessage, ChatRequest, anthropic
 from ..shapes import chat
 from ..shapes.chat import as_text, file_part
-from ..shapes.fields import bad_field, convert, missing
+from ..shapes.fields import ModelName, Name, bad_field, convert, missing
 
 __all__ = ["continued", "decode_request"]
 
@@ -25,8 +25,8 @@ class _Part(Struct, rename="camel"):
     url: str | None = None
     media_type: str = ""
     filename: str | None = None
-    tool_call_id: str | None = None
-    tool_name: str | None = None
+    tool_call_id: Name | None = None
+    tool_name: Name | None = None
     state: str = ""
     input: Any = UNSET
     raw_input: Any = UNSET
@@ -40,14 +40,14 @@ class _Part(Struct, rename="camel"):
 class _UIMessage(Struct):
     role: str
     parts: list[_Part]
-    id: str = ""
+    id: Name = ""
 
 
 class _Body(Struct):
     """The fields that are checked here; all others pass in `ChatRequest.body` as they are."""
 
     messages: list[_UIMessage]
-    id: str | None = None
+    id: Name | None = None
     trigger: str | None = None
     model: Any = None
 
@@ -70,7 +70,7 @@ def decode_request(raw: dict[str, Any]) -> ChatRequest:
     for i, message in enumerate(parsed.messages):
         _check(message, f"messages[{i}]")
         messages += _messages(message)
-    model = parsed.model if isinstance(parsed.model, str) else ""
+    model = convert(parsed.model, ModelName, "model") if isinstance(parsed.model, str) else ""
     return ChatRequest(messages=messages, model=model, stream=True, chat_id=parsed.id, body=raw)
 
 
