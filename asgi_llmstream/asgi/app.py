@@ -160,6 +160,7 @@ class ChatApp:
             options = self._door.options_for(scope)
             body = await read_body(scope, receive, options.max_body_size)
             if body is None:
+                self._door.check()  # a server that ends may say so of a client that has not left
                 return  # the client left while it was still asking
             request = format.decode(decode_json(body, options.max_body_depth))
         await self._stream(request, format.for_request(request), scope, receive, send)

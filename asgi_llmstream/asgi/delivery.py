@@ -80,6 +80,7 @@ class Delivery:
         self._scope = anyio.CancelScope()
         self._sending_since: float | None = None
         self._give_up_at = math.inf  # whatever `send` does then
+        self._is_said_to_be_gone = False
         self._phase = _Phase.WAITING
 
     async def run(self, receive: Receive) -> None:
@@ -107,7 +108,7 @@ class Delivery:
             self._phase = _Phase.OVER
             watcher.cancel()
             self._ticker.remove(self)
-            self._follower.leave(had_the_end=had_the_end)
+            self._follower.leave(had_the_end=had_the_end and not self._is_said_to_be_gone)
 
     async def _deliver(self) -> None:
         raise NotImplementedError
@@ -167,15 +168,23 @@ class Delivery:
     def _client_left(self, how: Literal["disconnected", "stalled"]) -> None:
         if self._phase is _Phase.OVER:
             return
-        if how == "disconnected" and self._phase is _Phase.ENDING:
-            # hypercorn says so while the last `send` has not returned yet: it soon does.
-            self._give_up_in(self._options.close_timeout)
-            return
         self._phase = _Phase.OVER
         if self._options.on_disconnect == "cancel":
             self._run.stop(how)
         self._follower.leave()
         self._scope.cancel()
+
+    def _told_of_disconnect(self) -> None:
+        if self._phase is _Phase.ENDING:
+            # hypercorn says so while the last `send` has not returned yet: it soon does.
+            self._give_up_in(self._options.close_timeout)
+        elif draining():
+            # uvicorn 0.43 and 0.44 say so of every client when they are told to end.
+            self._is_said_to_be_gone = True
+            if self._options.on_disconnect == "cancel":
+                self._run.stop("shutdown")
+        else:
+            self._client_left("disconnected")
 
     async def _watch(self, receive: Receive) -> None:
         """Read `receive` until the client leaves. Most servers' `send` never says so."""
@@ -184,7 +193,7 @@ class Delivery:
                 await anyio.lowlevel.checkpoint()
         except Exception:
             logger.warning("receive raised: taken for a disconnect", exc_info=True)
-        self._client_left("disconnected")
+        self._told_of_disconnect()
 
     def _give_up_in(self, seconds: float) -> None:
         """Bound what is sent, and a `send` that is stuck."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import math
 from traceback import walk_tb
+from typing import Literal
 
 import anyio
 import anyio.lowlevel
@@ -94,7 +95,7 @@ class ForeignRun(Run):
             async with self._one_waits:
                 await self.log.room()
         elif self._receiver.client_has_left:
-            self.stop("disconnected")  # which it knew before we did, and came to an end itself
+            self.stop(_who_left())  # which it knew before we did, and came to an end itself
         else:
             self._finish_by = self._now() + LATENCY
             self._ticker.look(self, self._finish_by)
@@ -111,7 +112,7 @@ class ForeignRun(Run):
                 self._abort("cancelled", error)
                 self._give_up_delivery()
         elif not has_ended or _came_through(error, "starlette.middleware.base"):
-            self._abort("disconnected" if self._receiver.client_has_left else "error", error)
+            self._abort(_who_left() if self._receiver.client_has_left else "error", error)
 
     async def conclude(self) -> None:
         """Wait, behind its return, until what it said is delivered and everybody was told."""
@@ -130,9 +131,7 @@ class ForeignRun(Run):
 
     def _outcome_of_its_own(self) -> Stopped:
         """Tell why it returned in mid-stream. It may have heard of the reason before we did."""
-        if self._receiver.client_has_left:
-            return "disconnected"
-        return "shutdown" if draining() else "error"
+        return _who_left() if self._receiver.client_has_left or draining() else "error"
 
     def _set_closed(self) -> None:
         self._is_closed = True
@@ -191,6 +190,11 @@ def tell_to_leave(receiver: Receiver, closing: Closing, *, at_once: bool) -> Non
     is_asked = receiver.is_asked
     receiver.tell()
     closing.wait(0 if at_once and not is_asked else None)
+
+
+def _who_left() -> Literal["disconnected", "shutdown"]:
+    """Return what a disconnect is: uvicorn 0.43 and 0.44 report one when they are told to end."""
+    return "shutdown" if draining() else "disconnected"
 
 
 def log_given_up(close_timeout: float, scope: Scope) -> None:

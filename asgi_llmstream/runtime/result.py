@@ -23,7 +23,7 @@ class StreamResult(Struct, frozen=True, kw_only=True):
             yielded an `Error`. "disconnected": the client left and the producer was cancelled.
             "stalled": the client stopped reading for `send_timeout`, and it was cancelled.
             "cancelled": the server ended the request. "shutdown": the process is told to end,
-            and `shutdown_grace` was over.
+            and `shutdown_grace` was over, or its client was said to have left.
         message: the answer so far; whole if the outcome is "finished". Empty for streams that
             others write (`LLMStreamMiddleware`).
         error: what was raised, for the log and for decisions, never for the client.

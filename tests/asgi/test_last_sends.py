@@ -1,0 +1,244 @@
+"""How a stream ends where its server makes it hard: a `send` that is stuck, fails or is cancelled,
+and a disconnect that is none."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from typing import Any
+
+import anyio
+import pytest
+
+from asgi_llmstream import ChatApp, LLMStream, LLMStreamMiddleware, StreamOptions, StreamResult
+from asgi_llmstream.testing import ManualClock, settle
+
+pytestmark = pytest.mark.anyio
+
+Message = Any
+
+
+def never(message: Message) -> bool:
+    return False
+
+
+def is_last(message: Message) -> bool:
+    return message["type"] == "http.response.body" and not message.get("more_body", False)
+
+
+def says_something(message: Message) -> bool:
+    return b"Hel" in message.get("body", b"")
+
+
+class Exchange:
+    """One request to an application, on a server that holds a `send` back, whoever leaves; and
+    sends on, whatever it said of the client.
+
+    Args:
+        app: it.
+        clock: its own.
+        sticks: tells the message that is held back.
+        requested: what `receive` says first.
+
+    Attributes:
+        sent: what went out.
+        stuck: set when a message is held back.
+        free: set, it goes out.
+        error: or is answered by this.
+        left: set, `receive` says that the client has.
+        request: cancelled, the server's task is.
+        returned: set when that has ended.
+    """
+
+    def __init__(
+        self,
+        app: Any,
+        clock: ManualClock,
+        sticks: Callable[[Message], bool] = never,
+        requested: tuple[Message, ...] = (),
+    ) -> None:
+        self.clock = clock
+        self.sent: list[Message] = []
+        self.stuck, self.free, self.left, self.returned = (anyio.Event() for _ in range(4))
+        self.error: Exception | None = None
+        self.request = anyio.CancelScope()
+        self._app = app
+        self._sticks = sticks
+        self._requested = [*requested]
+
+    async def _receive(self) -> Message:
+        if self._requested:
+            return self._requested.pop(0)
+        await self.left.wait()
+        return {"type": "http.disconnect"}
+
+    async def _send(self, message: Message) -> None:
+        if self._sticks(message):
+            self.stuck.set()
+            await self.free.wait()
+            if self.error is not None:
+                raise self.error
+        self.sent.append(message)
+
+    async def _run(self) -> None:
+        method = "POST" if self._requested else "GET"
+        headers = [(b"content-type", b"application/json")]
+        scope = {"type": "http", "method": method, "path": "/chat/completions", "headers": headers}
+        with self.request:
+            await self._app(scope, self._receive, self._send)
+        self.returned.set()
+
+    @asynccontextmanager
+    async def open(self) -> AsyncIterator[None]:
+        """Begin; and behind the block wait until it has returned."""
+        with anyio.fail_after(10):
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(self._run)
+                await settle()
+                yield
+                await self.returned.wait()
+
+    @property
+    def body(self) -> bytes:
+        return b"".join(message.get("body", b"") for message in self.sent)
+
+
+class Streamed(Exchange):
+    """An exchange with one stream of ours.
+
+    Attributes:
+        results: what `on_finish` was told.
+    """
+
+    def __init__(
+        self,
+        producer: AsyncIterator[str],
+        sticks: Callable[[Message], bool] = never,
+        *,
+        whole: bool = False,
+        **options: Any,
+    ) -> None:
+        self.results: list[StreamResult] = []
+        clock = ManualClock()
+        app = LLMStream(
+            producer,
+            whole=whole,
+            options=StreamOptions(clock=clock, **options),
+            on_finish=self.results.append,
+        )
+        super().__init__(app, clock, sticks)
+
+    @property
+    def end(self) -> tuple[str, bool]:
+        (result,) = self.results
+        return result.outcome, result.disconnected
+
+
+async def silent() -> AsyncIterator[str]:
+    yield "Hel"
+    await anyio.sleep_forever()
+
+
+async def short() -> AsyncIterator[str]:
+    yield "Hel"
+
+
+@pytest.mark.parametrize(
+    ("producer", "sticks", "outcome"),
+    [
+        (silent, says_something, "shutdown"),
+        (silent, is_last, "shutdown"),
+        (short, is_last, "finished"),
+    ],
+    ids=["in mid-stream", "with the error", "with the end"],
+)
+async def test_a_drain_bounds_a_stuck_send_by_its_grace_and_close_timeout(
+    producer: Any, sticks: Any, outcome: str, drain: Callable[[], None]
+) -> None:
+    exchange = Streamed(producer(), sticks, shutdown_grace=5, close_timeout=2, send_timeout=None)
+    async with exchange.open():
+        drain()
+        await exchange.clock.advance(0)  # it is noticed
+        await exchange.clock.advance(5)
+        await exchange.stuck.wait()
+        await exchange.clock.advance(1.9)
+        assert not exchange.returned.is_set()
+        await exchange.clock.advance(0.1)
+    assert exchange.end == (outcome, True)
+
+
+# uvicorn 0.43 and 0.44 say it of every client when they are told to end, and send on.
+@pytest.mark.parametrize("word", ["Hel", ""], ids=["in mid-stream", "before the first word"])
+async def test_a_disconnect_that_comes_while_the_process_drains_is_a_shutdown(
+    word: str, drain: Callable[[], None]
+) -> None:
+    async def producer() -> AsyncIterator[str]:
+        if word:
+            yield word
+        await anyio.sleep_forever()
+
+    exchange = Streamed(producer(), shutdown_grace=5)
+    async with exchange.open():
+        drain()
+        exchange.left.set()
+    assert b'"error"' in exchange.body
+    assert exchange.sent[0]["status"] == (200 if word else 503)
+    assert is_last(exchange.sent[-1])
+    # The server's word is all that we have: whether it is true nobody knows.
+    assert exchange.end == ("shutdown", True)
+
+
+async def test_a_disconnect_while_the_process_drains_leaves_who_is_to_complete_its_grace(
+    drain: Callable[[], None],
+) -> None:
+    go_on = anyio.Event()
+
+    async def producer() -> AsyncIterator[str]:
+        yield "Hel"
+        await go_on.wait()
+        yield "lo"
+
+    exchange = Streamed(producer(), on_disconnect="complete", shutdown_grace=5)
+    async with exchange.open():
+        drain()
+        exchange.left.set()
+        await settle()
+        go_on.set()
+    assert b"lo" in exchange.body
+    assert exchange.end == ("finished", True)
+
+
+@pytest.mark.parametrize("listens", [True, False])
+async def test_a_disconnect_while_the_process_drains_breaks_foreign_streams_off(
+    listens: bool, drain: Callable[[], None]
+) -> None:
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        headers = [(b"content-type", b"text/event-stream")]
+        await send({"type": "http.response.start", "status": 200, "headers": headers})
+        await send({"type": "http.response.body", "body": b"data: a\n\n", "more_body": True})
+        if not listens:
+            await anyio.sleep_forever()
+        while (await receive())["type"] != "http.disconnect":
+            pass
+        await send({"type": "http.response.body", "body": b""})
+
+    results: list[StreamResult] = []
+    clock = ManualClock()
+    options = StreamOptions(clock=clock, shutdown_grace=5)
+    exchange = Exchange(LLMStreamMiddleware(app, options, on_finish=results.append), clock)
+    async with exchange.open():
+        drain()
+        exchange.left.set()
+    assert not is_last(exchange.sent[-1])
+    assert [result.outcome for result in results] == ["shutdown"]
+
+
+async def test_a_disconnect_in_mid_request_while_the_process_drains_is_answered(
+    drain: Callable[[], None],
+) -> None:
+    begun = {"type": "http.request", "body": b'{"messa', "more_body": True}
+    exchange = Exchange(ChatApp(lambda request: short()), ManualClock(), requested=(begun,))
+    async with exchange.open():
+        drain()
+        exchange.left.set()
+    assert exchange.sent[0]["status"] == 503
