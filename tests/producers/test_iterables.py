@@ -19,14 +19,7 @@ from asgi_llmstream import LLMStream, StreamOptions, StreamResult, Text, collect
 from asgi_llmstream.errors import BufferFull, StreamClosed
 from asgi_llmstream.producers.callbacks import Emitter
 from asgi_llmstream.testing import Client, ManualClock, settle
-from tests.support.shapes import (
-    SHAPES,
-    WORDS,
-    Iterable,
-    Log,
-    Manager,
-    callbacks,
-)
+from tests.support.shapes import SHAPES, WORDS, Iterable, Log, Manager, callbacks
 
 pytestmark = pytest.mark.anyio
 

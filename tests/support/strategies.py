@@ -32,13 +32,12 @@ JSON = st.recursive(
     ),
     max_leaves=6,
 )
+OBJECT = st.dictionaries(st.text(max_size=4), JSON, max_size=3)
 MESSAGE = st.fixed_dictionaries(
     {},
     optional={
         "role": st.sampled_from(["user", "assistant", "tool"]) | JSON,
-        "content": st.text(max_size=4)
-        | st.lists(st.dictionaries(st.text(max_size=4), JSON))
-        | JSON,
+        "content": st.text(max_size=4) | st.lists(OBJECT, max_size=3) | JSON,
         "tool_calls": JSON,
         "tool_call_id": JSON,
         "name": JSON,
