@@ -1,6 +1,8 @@
 """Requests of the AI SDK's chat transports: UI messages in, OpenAI's messages out.
 
-Source: `http-chat-transport.ts`, `ui-messages.ts` and `convert-to-model-messages.ts` of npm `ai` 7.
+Source: `http-chat-transport.ts`, `call-completion-api.ts`, `ui-messages.ts` and
+`convert-to-model-messages.ts` of npm `ai` 7; `AssistantChatTransport.ts` of `@assistant-ui/ai-sdk`
+0.0.7 and `useDataStreamRuntime.ts` of `@assistant-ui/react-data-stream` 0.12.
 """
 
 from __future__ import annotations
@@ -10,11 +12,12 @@ from typing import Any
 from msgspec import UNSET, Struct, field
 
 from ...request import ChatMessage, ChatRequest, anthropic
-from ..shapes import chat
-from ..shapes.chat import as_text, file_part
-from ..shapes.fields import ModelName, Name, bad_field, convert, missing
+from . import chat
+from .chat import as_text, file_part
+from .fields import ModelName, Name, bad_field, convert, given, missing
+from .model_messages import ModelMessage, read_message
 
-__all__ = ["continued", "decode_request"]
+__all__ = ["decode_request"]
 
 
 class _Part(Struct, rename="camel"):
@@ -43,18 +46,22 @@ class _UIMessage(Struct):
     id: Name = ""
 
 
-class _Body(Struct):
+class _Body(Struct, rename="camel"):
     """The fields that are checked here; all others pass in `ChatRequest.body` as they are."""
 
-    messages: list[_UIMessage]
+    messages: list[dict[str, Any]]
     id: Name | None = None
     trigger: str | None = None
+    thread_id: Any = None
     model: Any = None
+    system: Any = None
 
 
 def decode_request(raw: dict[str, Any]) -> ChatRequest:
     """Read what `DefaultChatTransport` posts: `{id, messages, trigger, messageId}` and the
-    application's own fields.
+    application's own fields; `{prompt}` of `useCompletion`; and what assistant-ui adds: `system`,
+    `tools` and the settings of the call. Theirs are common names: one that means something else
+    is the application's own and stays in `body`.
 
     Each step of an assistant's message becomes an assistant's message with its tool calls, and
     a tool's message for each of their outputs. Reasoning that is not signed, sources, data and
@@ -63,29 +70,79 @@ def decode_request(raw: dict[str, Any]) -> ChatRequest:
     Raises:
         BadRequest: if a field is missing or of the wrong type; `param` names the field.
     """
-    parsed = convert(raw, _Body)
+    match raw:
+        case {"prompt": str(prompt)} if "messages" not in raw:
+            raw_messages = [{"role": "user", "content": prompt}]
+            parsed = convert(raw | {"messages": raw_messages}, _Body)
+        case _:
+            parsed = convert(raw, _Body)
     if not parsed.messages:
         raise bad_field("messages", "must not be empty")
     messages: list[ChatMessage] = []
+    if parsed.system and isinstance(parsed.system, str):
+        messages.append(ChatMessage(role="system", content=parsed.system))
     for i, message in enumerate(parsed.messages):
-        _check(message, f"messages[{i}]")
-        messages += _messages(message)
-    model = convert(parsed.model, ModelName, "model") if isinstance(parsed.model, str) else ""
-    return ChatRequest(messages=messages, model=model, stream=True, chat_id=parsed.id, body=raw)
+        messages += _read(message, f"messages[{i}]")
+    settings = _settings(raw)
+    named = parsed.model or settings.pop("model", "")
+    return ChatRequest(
+        messages=messages,
+        model=convert(named, ModelName, "model") if isinstance(named, str) else "",
+        stream=True,
+        tools=_tools(raw.get("tools")),
+        settings=settings,
+        thread_id=_thread_id(parsed.thread_id),
+        chat_id=parsed.id,
+        body=raw,
+    )
 
 
-def continued(body: dict[str, Any]) -> tuple[str | None, frozenset[str]]:
-    """The assistant's message that the client goes on with: its id, and those of its tool calls.
-    None, and nothing, if it begins a new one."""
-    match body:
-        case {"trigger": "regenerate-message"}:
-            pass
-        case {"messages": [*_, {"role": "assistant", "parts": list(parts)} as last]}:
-            id = last.get("id")
-            calls = [part.get("toolCallId") for part in parts if isinstance(part, dict)]
-            known = frozenset(call for call in calls if call and isinstance(call, str))
-            return id if id and isinstance(id, str) else None, known
-    return None, frozenset()
+def _thread_id(raw: Any) -> str | None:
+    return convert(raw, Name, "threadId") if isinstance(raw, str) else None
+
+
+# What assistant-ui calls the settings; its two clients put them at two levels.
+_SETTINGS: dict[str, tuple[str, type | tuple[type, ...]]] = {
+    "maxTokens": ("max_tokens", int),
+    "temperature": ("temperature", (int, float)),
+    "topP": ("top_p", (int, float)),
+    "presencePenalty": ("presence_penalty", (int, float)),
+    "frequencyPenalty": ("frequency_penalty", (int, float)),
+    "seed": ("seed", int),
+    "reasoningEffort": ("reasoning_effort", str),
+    "modelName": ("model", str),
+}
+
+
+def _settings(raw: dict[str, Any]) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for level in (raw, raw.get("callSettings"), raw.get("config")):
+        for name, value in level.items() if isinstance(level, dict) else ():
+            ours, kind = _SETTINGS.get(name, ("", ()))
+            if ours and isinstance(value, kind) and not isinstance(value, bool):
+                found[ours] = value
+    return found
+
+
+def _tools(raw: Any) -> list[dict[str, Any]]:
+    """assistant-ui's tools, by name: those that the page runs."""
+    if not isinstance(raw, dict):
+        return []
+    tools = []
+    for name, tool in raw.items():
+        match tool:
+            case {"parameters": dict(parameters)}:
+                function = {"name": name, **given(tool, ("description",)), "parameters": parameters}
+                tools.append({"type": "function", "function": function})
+    return tools
+
+
+def _read(message: dict[str, Any], path: str) -> list[ChatMessage]:
+    if "parts" not in message and "content" in message:
+        return read_message(convert(message, ModelMessage, path), path)
+    told = convert(message, _UIMessage, path)
+    _check(told, path)
+    return _messages(told)
 
 
 _ROLES = ("system", "user", "assistant")
