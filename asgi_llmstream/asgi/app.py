@@ -133,7 +133,7 @@ class ChatApp:
             self._door.closed = self._lifespans == 0
 
     def _format_for(self, path: str, scope: Scope) -> Format:
-        """Whose errors the client understands."""
+        """Return the format whose errors the client understands."""
         below = (f for f in self.formats if f"{path}/".startswith(f"{f.route}/"))
         return next(below, _ANTHROPIC if _asks_for_anthropic(scope) else _OPENAI)
 
@@ -212,7 +212,7 @@ _ANTHROPIC = AnthropicMessages()
 
 
 def _asks_for_anthropic(scope: Scope) -> bool:
-    """Whether the client names a version of Anthropic's API, as it has to."""
+    """Tell whether the client names a version of Anthropic's API, as those of Anthropic do."""
     return any(name == b"anthropic-version" for name, _ in scope["headers"])
 
 

@@ -143,7 +143,7 @@ _BUDGETS = {"high": 4096, "medium": 2048}
 
 
 def _effort(body: _Body) -> str | None:
-    """How much the model shall think; None leaves it to the model."""
+    """Return how much the model shall think; None leaves it to the model."""
     thinking = body.thinking or _Thinking("adaptive")
     if thinking.type == "disabled":
         return "none"
