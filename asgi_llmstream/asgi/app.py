@@ -9,8 +9,9 @@ from functools import partial
 from msgspec.structs import replace
 
 from ..errors import BadRequest, LLMStreamError, MethodNotAllowed, NotFound
-from ..formats import DEFAULT_FORMATS, OpenAIChat
+from ..formats import DEFAULT_FORMATS, AnthropicMessages, Format, OpenAIChat
 from ..formats.base import RequestFormat, answers_whole
+from ..formats.models import model_list, model_object
 from ..formats.wire import decode_json, dumps
 from ..options import DEFAULT_OPTIONS, StreamOptions
 from ..producers import Stream
@@ -45,7 +46,8 @@ class ChatApp:
 
     Below wherever it is mounted it has a route for each of its formats, as `POST
     /chat/completions` for `OpenAIChat` and `GET /events?prompt=` for `Events`; and `GET /models`
-    and `GET /models/{id}` with the models' names.
+    and `GET /models/{id}` with the models' names, in Anthropic's words where its client asks.
+    OPTIONS says which methods there are: what other origins may do says a CORS middleware.
 
     Args:
         answer: called once per request; an async generator function is the usual shape.
@@ -101,12 +103,12 @@ class ChatApp:
         """
         if scope["method"] == "HEAD":
             send = without_body(send)
-        format = self._by_route.get(path, _PLAIN)
         with process_signals.watching():
             try:
                 await self._handler(path, scope["method"])(scope, receive, send)
             except LLMStreamError as error:
-                await send_json(send, error.status, format.error_body(error), error.headers)
+                body = self._format_for(path, scope).error_body(error)
+                await send_json(send, error.status, body, error.headers)
 
     @asynccontextmanager
     async def lifespan(self, app: object = None) -> AsyncGenerator[None]:
@@ -130,12 +132,19 @@ class ChatApp:
             self._lifespans -= 1
             self._door.closed = self._lifespans == 0
 
+    def _format_for(self, path: str, scope: Scope) -> Format:
+        """Return the format whose errors the client understands."""
+        below = (f for f in self.formats if f"{path}/".startswith(f"{f.route}/"))
+        return next(below, _ANTHROPIC if _asks_for_anthropic(scope) else _OPENAI)
+
     def _handler(self, path: str, method: str) -> _Handler:
-        self._door.check()
-        allowed, handler = self._route(path)
-        if method != allowed and (method, allowed) != ("HEAD", "GET"):
-            raise MethodNotAllowed((allowed, "HEAD") if allowed == "GET" else (allowed,))
-        return handler
+        if method != "OPTIONS":
+            self._door.check()
+        main, handler = self._route(path)
+        allowed = ("GET", "HEAD", "OPTIONS") if main == "GET" else (main, "OPTIONS")
+        if method not in allowed:
+            raise MethodNotAllowed(allowed)
+        return partial(_say_what_is_allowed, allowed) if method == "OPTIONS" else handler
 
     def _route(self, path: str) -> tuple[str, _Handler]:
         if format := self._by_route.get(path):
@@ -185,20 +194,33 @@ class ChatApp:
         await stream.answer(self._door, scope, receive, send, request)
 
     async def _list_models(self, scope: Scope, receive: Receive, send: Send) -> None:
-        models = [self._model(name) for name in self._models]
-        await send_json(send, 200, dumps({"object": "list", "data": models}))
+        anthropic = _asks_for_anthropic(scope)
+        models = model_list(self._models, self._created, for_anthropic=anthropic)
+        await send_json(send, 200, dumps(models))
 
     async def _one_model(self, name: str, scope: Scope, receive: Receive, send: Send) -> None:
         if name not in self._models:
             raise NotFound(f"There is no model {name!r}.", param="model", code="model_not_found")
-        await send_json(send, 200, dumps(self._model(name)))
-
-    def _model(self, name: str) -> dict[str, object]:
-        return {"id": name, "object": "model", "created": self._created, "owned_by": "llmstream"}
+        anthropic = _asks_for_anthropic(scope)
+        model = model_object(name, self._created, for_anthropic=anthropic)
+        await send_json(send, 200, dumps(model))
 
 
 # What has no format of its own speaks the one that most clients of such paths do.
-_PLAIN = OpenAIChat()
+_OPENAI = OpenAIChat()
+_ANTHROPIC = AnthropicMessages()
+
+
+def _asks_for_anthropic(scope: Scope) -> bool:
+    """Tell whether the client names a version of Anthropic's API, as those of Anthropic do."""
+    return any(name == b"anthropic-version" for name, _ in scope["headers"])
+
+
+async def _say_what_is_allowed(
+    allowed: tuple[str, ...], scope: Scope, receive: Receive, send: Send
+) -> None:
+    # Also while the server drains: a browser shows no answer to who asked in vain.
+    await send_empty(send, 204, [(b"allow", ", ".join(allowed).encode("ascii"))])
 
 
 async def _lifespan(receive: Receive, send: Send) -> None:

@@ -8,23 +8,24 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Awaitable, MutableMapping
+from collections.abc import Awaitable, Callable, MutableMapping
 from enum import IntEnum
 from typing import Any, Literal
 
 import anyio
 import anyio.lowlevel
+from msgspec.structs import replace
 
 from ..backend import spawn
 from ..errors import LLMStreamError, ShuttingDown
 from ..events import RunFailed, RunFinished, RunStarted, Terminal
-from ..formats.base import Format, WholeFormat
+from ..formats.base import Format, WholeFormat, is_plain
 from ..message import Message
 from ..options import StreamOptions
-from ..runtime import Feed, Framing, Run, Ticker, draining
+from ..runtime import Feed, Follower, Framing, Run, Ticker, draining
 from .http import RawHeaders, Receive, Send, json_headers
 
-__all__ = ["Delivery", "StreamDelivery", "WholeDelivery", "conclude"]
+__all__ = ["Delivery", "StreamDelivery", "WholeDelivery", "conclude", "error_of", "feed_of"]
 
 logger = logging.getLogger("asgi_llmstream")
 
@@ -158,7 +159,7 @@ class Delivery:
 
     async def _send_error(self, end: Terminal | None) -> None:
         """Send the failure before the first chunk as a real HTTP status."""
-        error = _error_of(end)
+        error = error_of(end)
         await self._send_whole(error.status, self._format.error_body(error), error.headers)
 
     def give_up(self) -> None:
@@ -220,7 +221,7 @@ class Delivery:
         return math.inf if timeout is None else timeout
 
 
-def _error_of(end: Terminal | None) -> LLMStreamError:
+def error_of(end: Terminal | None) -> LLMStreamError:
     """Return what the client may know of an end before the answer began."""
     if not isinstance(end, RunFailed):
         return ShuttingDown()  # of the other ends no client hears
@@ -277,13 +278,8 @@ class StreamDelivery(Delivery):
     ) -> None:
         super().__init__(*args, **kwargs)
         self._framing = framing
-        self._feed = Feed(
-            self._follower,
-            self._format.encoder(),
-            self._options,
-            self._run.fail,
-            framing,
-        )
+        self._says_failures = framing is None and not is_plain(self._format)
+        self._feed = feed_of(self._follower, self._format, self._options, self._run.fail, framing)
 
     async def _deliver(self) -> None:
         if self._framing is None and (failed := await self._feed.begin()) is not None:
@@ -306,8 +302,9 @@ class StreamDelivery(Delivery):
                 feed.sent()
 
     def _breaks_off(self, end: Terminal) -> bool:
-        """Return whether the stream is to end without a final message, as it did elsewhere."""
-        return self._framing is not None and not isinstance(end, RunFinished)
+        """Return whether the stream is to end without a final message: as it did elsewhere, or
+        because the format has no word for a failure."""
+        return not (self._says_failures or isinstance(end, RunFinished))
 
     async def _end_in_haste(self) -> None:
         if self._phase is _Phase.WAITING:
@@ -322,6 +319,23 @@ class StreamDelivery(Delivery):
     @property
     def _patience(self) -> float:
         return min(super()._patience, self._feed.patience)
+
+
+def feed_of(
+    follower: Follower,
+    format: Format,
+    options: StreamOptions,
+    fail: Callable[[LLMStreamError], None],
+    framing: Framing | None = None,
+) -> Feed:
+    """The feed of a stream in this format: one that is no event stream has no heartbeats.
+
+    Args:
+        follower: as `Feed`'s, as are the others.
+    """
+    if is_plain(format):
+        options = replace(options, heartbeat_interval=None)
+    return Feed(follower, format.encoder(), options, fail, framing)
 
 
 async def conclude(run: Run) -> None:

@@ -6,24 +6,29 @@ from collections.abc import AsyncGenerator, Callable
 
 import anyio
 
-from ..formats.base import Encoder
+from ..events import RunFinished
+from ..formats.base import Format, is_plain
 from ..options import StreamOptions
-from ..runtime import Feed, Generation, Ticker
-from .delivery import conclude
+from ..runtime import Generation, Ticker
+from .delivery import conclude, error_of, feed_of
 
 __all__ = ["encoded"]
 
 
 async def encoded(
-    make: Callable[[], Generation], encode: Encoder, options: StreamOptions
+    make: Callable[[], Generation], format: Format, options: StreamOptions
 ) -> AsyncGenerator[bytes, None]:
     """Make and start the generation at the first step; end it when this is closed or cancelled.
 
     Before the first step there may be no event loop to make it in.
+
+    Raises:
+        LLMStreamError: of a format that has no word for a failure, so that whoever sends this
+            breaks the connection off.
     """
     generation = make()
     follower = generation.log.follow()
-    feed = Feed(follower, encode, options, generation.fail)
+    feed = feed_of(follower, format, options, generation.fail)
     ticker = Ticker.current(options.clock)
     generation.start()
     feed.commit()  # the response is somebody else's
@@ -36,6 +41,8 @@ async def encoded(
             elif body:
                 yield body
                 feed.sent()
+        if is_plain(format) and not isinstance(feed.end, RunFinished):
+            raise error_of(feed.end)
     finally:
         ticker.remove(feed)
         if options.on_disconnect == "cancel":

@@ -8,7 +8,7 @@ from functools import partial
 
 from ..errors import Overloaded
 from ..formats import OpenAIChat
-from ..formats.base import Format, answers_whole
+from ..formats.base import Format, answers_whole, is_plain
 from ..message import Message
 from ..options import DEFAULT_OPTIONS, StreamOptions
 from ..producers import Producer, discard, is_reusable
@@ -17,18 +17,20 @@ from ..runtime import Audience, Generation, OnFinish
 from .admission import Admitted, Door
 from .delivery import Delivery, StreamDelivery, WholeDelivery, conclude
 from .encoding import encoded
-from .http import Headers, Receive, Scope, Send, merge_headers, send_empty, send_json
+from .http import Headers, RawHeaders, Receive, Scope, Send, merge_headers, send_empty, send_json
 
 __all__ = ["LLMStream", "collect", "encode_stream"]
 
 DEFAULT_FORMAT = OpenAIChat()
 
 # Of every format; what the user sets wins.
-_EVENT_STREAM_HEADERS = (
-    (b"content-type", b"text/event-stream; charset=utf-8"),
-    (b"cache-control", b"no-cache"),
-    (b"x-accel-buffering", b"no"),
-)
+_STREAM_HEADERS = ((b"cache-control", b"no-cache"), (b"x-accel-buffering", b"no"))
+
+
+def _headers_of(format: Format) -> RawHeaders:
+    media_type = format.media_type if is_plain(format) else "text/event-stream; charset=utf-8"
+    content_type = (b"content-type", media_type.encode("ascii"))
+    return (content_type, *_STREAM_HEADERS, *format.headers)
 
 
 class LLMStream:
@@ -71,7 +73,7 @@ class LLMStream:
         self._door = Door(options, on_finish)
         self._model = model
         self._status = status
-        own = () if whole else (*_EVENT_STREAM_HEADERS, *format.headers)
+        own = () if whole else _headers_of(format)
         self.headers = merge_headers(own, headers)
         self._delivery: type[Delivery] = WholeDelivery if whole else StreamDelivery
 
@@ -155,7 +157,7 @@ def encode_stream(
     """
     audience = Audience() if on_finish is None else Audience(on_finish=(on_finish,))
     make = partial(make_generation, producer, format, options, model, audience)
-    return encoded(make, format.encoder(), options)
+    return encoded(make, format, options)
 
 
 async def collect(

@@ -7,10 +7,11 @@ What several protocols share is in `shapes`.
 
 from .ag_ui import AGUI
 from .anthropic_messages import AnthropicMessages
-from .base import DocumentedFormat, Encoder, Format, RequestFormat, WholeFormat
+from .base import DocumentedFormat, Encoder, Format, PlainFormat, RequestFormat, WholeFormat
 from .events import Events
 from .openai_chat import OpenAIChat
 from .openai_responses import OpenAIResponses
+from .text_stream import TextStream
 from .ui_messages import UIMessages
 
 __all__ = [
@@ -23,7 +24,9 @@ __all__ = [
     "Format",
     "OpenAIChat",
     "OpenAIResponses",
+    "PlainFormat",
     "RequestFormat",
+    "TextStream",
     "UIMessages",
     "WholeFormat",
 ]
@@ -35,5 +38,6 @@ DEFAULT_FORMATS: tuple[RequestFormat, ...] = (
     UIMessages(),
     AGUI(),
     Events(),
+    TextStream(),
 )
 """Every protocol that `ChatApp` speaks."""

@@ -15,9 +15,11 @@ __all__ = [
     "Encoder",
     "Format",
     "Operation",
+    "PlainFormat",
     "RequestFormat",
     "WholeFormat",
     "answers_whole",
+    "is_plain",
 ]
 
 Encoder = Callable[[Event], bytes]
@@ -75,6 +77,17 @@ class WholeFormat(Format, Protocol):
         """The JSON body of a finished answer."""
 
 
+class PlainFormat(Format, Protocol):
+    """A format that is no event stream. It has neither heartbeats nor a word for a failure: in the
+    place of that the connection is broken off.
+
+    Attributes:
+        media_type: of its responses.
+    """
+
+    media_type: ClassVar[str]
+
+
 class DocumentedFormat(RequestFormat, Protocol):
     """A format that knows more of its route than that it takes JSON and gives a stream."""
 
@@ -85,3 +98,8 @@ class DocumentedFormat(RequestFormat, Protocol):
 def answers_whole(format: Format) -> TypeGuard[WholeFormat]:
     """Tell whether the format has answers in one piece."""
     return hasattr(format, "whole_body")
+
+
+def is_plain(format: Format) -> TypeGuard[PlainFormat]:
+    """Tell whether the format is no event stream."""
+    return hasattr(format, "media_type")

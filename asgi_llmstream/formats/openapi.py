@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from typing import NamedTuple
 
 from ..errors import NotFound, Overloaded
-from .base import DocumentedFormat, Operation, RequestFormat, answers_whole
+from .base import DocumentedFormat, Operation, RequestFormat, answers_whole, is_plain
 from .shapes.openapi import (
     ANSWER_ERRORS,
     ANYTHING,
@@ -62,7 +62,7 @@ def _answer(format: RequestFormat | DocumentedFormat) -> Operation:
         own: Operation = operation()
         return own
     name = type(format).__name__
-    content = {**EVENT_STREAM}
+    content = {format.media_type: {"schema": STRING}} if is_plain(format) else {**EVENT_STREAM}
     if answers_whole(format):
         content["application/json"] = {"schema": ANYTHING}
     body = {"requestBody": json_body(ANYTHING)} if format.method == "POST" else {}

@@ -8,7 +8,7 @@ import msgspec
 
 from ..errors import BadRequest
 
-__all__ = ["DONE", "data", "decode_json", "dumps", "named", "quote"]
+__all__ = ["DONE", "data", "decode_json", "dumps", "named", "quote", "utf8"]
 
 DONE = b"data: [DONE]\n\n"
 """The last event of the protocols that say so."""
@@ -67,6 +67,15 @@ def dumps(value: Any) -> bytes:
         for raw, escaped in _LINE_CUTTERS:
             encoded = encoded.replace(raw, escaped)
     return encoded
+
+
+def utf8(text: str) -> bytes:
+    """Text as it is, with the same done to lone surrogates."""
+    try:
+        return text.encode()
+    except UnicodeEncodeError:
+        mended: str = _without_surrogates(text)
+        return mended.encode()
 
 
 _encode_text = msgspec.json.Encoder().encode

@@ -123,15 +123,31 @@ def tool_use(id: str, name: str, arguments: str) -> Block:
 
 
 def _called(call: dict[str, Any]) -> Block:
+    match call:
+        case {"custom": {"name": str(name), "input": str(input)}}:
+            block = {"type": "tool_use", "id": str(call.get("id") or ""), "name": name}
+            return block | {"input": {"input": input}}
     function = call.get("function")
     function = function if isinstance(function, dict) else {}
     id, name = str(call.get("id") or ""), str(function.get("name") or "")
     return tool_use(id, name, str(function.get("arguments") or ""))
 
 
+_ANY_TEXT = {
+    "type": "object",
+    "properties": {"input": {"type": "string"}},
+    "required": ["input"],
+}
+
+
 def tool(offered: dict[str, Any]) -> dict[str, Any]:
-    """A tool that is offered, from OpenAI chat's words; another kind is as it was."""
+    """A tool that is offered, from OpenAI chat's words; another kind is as it was.
+
+    A custom tool takes any text, and here one argument, `input`.
+    """
     function = offered.get("function")
+    if isinstance(custom := offered.get("custom"), dict):
+        function = {**custom, "parameters": _ANY_TEXT}
     if not isinstance(function, dict):
         return offered
     schema = function.get("parameters") or {"type": "object", "properties": {}}
@@ -148,7 +164,7 @@ def tool_choice(choice: str | dict[str, Any] | None) -> dict[str, Any] | None:
             return {"type": choice}
         case "required":
             return {"type": "any"}
-        case {"function": {"name": str(name)}}:
+        case {"function": {"name": str(name)}} | {"custom": {"name": str(name)}}:
             return {"type": "tool", "name": name}
         case _:
             return None

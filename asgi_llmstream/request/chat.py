@@ -30,7 +30,8 @@ class ChatRequest(Struct, frozen=True, kw_only=True):
         tool_choice: how it may choose among them, in the same words.
         settings: what the client set of these, in OpenAI chat's words: `max_tokens`,
             `temperature`, `top_p`, `stop`, `seed`, `frequency_penalty`, `presence_penalty`,
-            `parallel_tool_calls`. Fit for `create(..., **request.settings)`.
+            `parallel_tool_calls`, `response_format`, `reasoning_effort`, `verbosity`. Fit for
+            `create(..., **request.settings)`.
         thread_id: names the conversation, where the client says so.
         run_id: names this request, where the client says so.
         chat_id: names the AI SDK's chat.

@@ -10,6 +10,7 @@ import anyio
 import anyio.lowlevel
 import pytest
 from starlette.applications import Starlette
+from starlette.middleware.cors import CORSMiddleware
 from starlette.routing import Mount
 
 from asgi_llmstream import (
@@ -22,7 +23,8 @@ from asgi_llmstream import (
 )
 from asgi_llmstream.formats import Encoder
 from asgi_llmstream.formats.openapi import Operation, routes
-from asgi_llmstream.testing import Client, Response, check_stream
+from asgi_llmstream.testing import Client, ManualClock, Response, check_stream
+from tests.support.providers import module
 
 pytestmark = pytest.mark.anyio
 
@@ -126,10 +128,10 @@ async def test_a_path_that_is_none_is_a_404() -> None:
 @pytest.mark.parametrize(
     ("method", "path", "allow"),
     [
-        ("GET", "/chat/completions", "POST"),
-        ("POST", "/events", "GET, HEAD"),
-        ("DELETE", "/models", "GET, HEAD"),
-        ("HEAD", "/chat/completions", "POST"),
+        ("GET", "/chat/completions", "POST, OPTIONS"),
+        ("POST", "/events", "GET, HEAD, OPTIONS"),
+        ("DELETE", "/models", "GET, HEAD, OPTIONS"),
+        ("HEAD", "/chat/completions", "POST, OPTIONS"),
     ],
 )
 async def test_a_wrong_method_is_a_405_that_says_which_are_right(
@@ -138,6 +140,64 @@ async def test_a_wrong_method_is_a_405_that_says_which_are_right(
     response = await Client(App().app).request(method, path)
     assert response.status == 405
     assert response.headers["allow"] == allow
+
+
+@pytest.mark.parametrize(
+    ("path", "allow"),
+    [
+        ("/chat/completions", "POST, OPTIONS"),
+        ("/events", "GET, HEAD, OPTIONS"),
+        ("/models/default", "GET, HEAD, OPTIONS"),
+    ],
+)
+async def test_options_says_which_methods_there_are(path: str, allow: str) -> None:
+    app = App()
+    response = await Client(app.app).request("OPTIONS", path)
+    assert (response.status, response.body) == (204, b"")
+    assert response.headers["allow"] == allow
+    assert app.requests == []
+    assert (await Client(app.app).request("OPTIONS", "/none")).status == 404
+
+
+async def test_a_page_of_another_origin_may_ask_below_a_cors_middleware() -> None:
+    app = CORSMiddleware(
+        App().app, allow_origins=["https://page"], allow_methods=["POST"], allow_headers=["*"]
+    )
+    asks = {
+        "origin": "https://page",
+        "access-control-request-method": "POST",
+        "access-control-request-headers": "content-type",
+    }
+    preflight = await Client(app).request("OPTIONS", "/ui", headers=asks)
+    assert preflight.status == 200
+    assert "POST" in preflight.headers["access-control-allow-methods"]
+
+
+ANTHROPIC = {"anthropic-version": "2023-06-01"}
+
+
+async def test_below_a_route_errors_have_the_shape_of_its_protocol() -> None:
+    for path in ("/messages/count_tokens", "/messages/batches/x"):
+        response = await App().post(HELLO, path)
+        assert response.status == 404
+        assert response.json()["error"]["type"] == "not_found_error"
+        assert response.json()["type"] == "error"
+    assert_openai_error(await App().post(HELLO, "/messages-of-others"), 404)
+    elsewhere = await Client(App().app).request("GET", "/models/none", headers=ANTHROPIC)
+    assert elsewhere.json()["type"] == "error"
+
+
+async def test_anthropics_clients_get_models_in_their_own_words() -> None:
+    app = App(models=["m", "n"], options=StreamOptions(clock=ManualClock()))
+    client = Client(app.app, headers=ANTHROPIC)
+    page = (await client.request("GET", "/models")).json()
+    assert (page["first_id"], page["last_id"], page["has_more"]) == ("m", "n", False)
+    model = module("anthropic").types.ModelInfo
+    assert [model.model_validate(one).display_name for one in page["data"]] == ["m", "n"]
+    one = (await client.request("GET", "/models/n")).json()
+    assert one == page["data"][1]
+    assert one["created_at"].endswith("Z")
+    assert (await Client(app.app).request("GET", "/models")).json()["object"] == "list"
 
 
 async def test_a_body_that_is_too_large_is_a_413_however_its_length_is_told() -> None:

@@ -20,6 +20,7 @@ ASKING: dict[str, dict[str, Any]] = {
     "/responses": {"stream": True, "input": "hi"},
     "/messages": {"stream": True, "max_tokens": 9, "messages": [HI]},
     "/ui": {"messages": [HI]},
+    "/text": {"prompt": "hi"},
     "/ag-ui": {"threadId": "t", "runId": "r", "messages": [HI], "tools": []},
 }
 LONGEST_MODEL, LONGEST_NAME = 256, 1024

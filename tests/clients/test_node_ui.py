@@ -189,3 +189,23 @@ def test_silence_is_filled_with_heartbeats_that_are_no_chunks(node: Run) -> None
         out = node("ui.mjs", url, "hi")
     assert parts_of(out) == [{"type": "text", "text": "Hello!", "state": "done"}]
     assert [c["type"] for c in out["chunks"]].count("text-delta") == 3
+
+
+def test_the_text_transport_reads_a_text_stream(node: Run, url: str) -> None:
+    out = node("ui_chat.mjs", url, "everything", "text")
+    assert out["status"] == "ready"
+    assert out["messages"][-1]["parts"][-1]["text"] == TEXT
+
+
+@pytest.mark.parametrize("protocol", ["data", "text"])
+def test_use_completion_reads_both_streams(node: Run, url: str, protocol: str) -> None:
+    out = node("completion.mjs", url, "everything", protocol)
+    assert out["completion"] == out["texts"][-1] == TEXT
+
+
+def test_a_text_stream_that_breaks_off_is_an_error_of_the_client(node: Run, url: str) -> None:
+    chat = node("ui_chat.mjs", url, "break", "text")
+    assert (chat["status"], chat["finish"]["isError"]) == ("error", True)
+    completion = node("completion.mjs", url, "break", "text")
+    assert completion["error"]
+    assert "completion" not in completion

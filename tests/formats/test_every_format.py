@@ -45,6 +45,7 @@ from asgi_llmstream.formats import (
     OpenAIChat,
     OpenAIResponses,
     RequestFormat,
+    TextStream,
     UIMessages,
 )
 from asgi_llmstream.formats.shapes.chat import as_text
@@ -52,6 +53,7 @@ from asgi_llmstream.lifecycle import Lifecycle
 from asgi_llmstream.testing import Client, ManualClock, check_stream
 from tests.support import ag_ui_grammar, anthropic_grammar, responses_grammar, ui_grammar
 from tests.support.strategies import COUNTS, ENDINGS, SHORT, SINGLE, parallel_calls
+from tests.support.wire import EVENT_STREAMS
 
 Call = tuple[str, str, str]
 
@@ -379,7 +381,7 @@ def test_whatever_a_producer_yields_every_client_hears_the_same_of_it(
 ) -> None:
     events = run(chunks, ending)
     told = said(events)
-    for format in map(as_asked, DEFAULT_FORMATS):
+    for format in map(as_asked, EVENT_STREAMS):
         assert_same(format, hear(format, wire(format, events)), told)
 
 
@@ -388,7 +390,7 @@ def test_whatever_a_producer_yields_every_client_hears_the_same_of_it(
 def test_the_same_chunks_ids_and_time_give_the_same_bytes_in_every_format(
     chunks: list[Chunk], ending: str | Error
 ) -> None:
-    for format in map(as_asked, DEFAULT_FORMATS):
+    for format in map(as_asked, EVENT_STREAMS):
         assert wire(format, run(chunks, ending)) == wire(format, run(chunks, ending))
 
 
@@ -399,12 +401,12 @@ def test_a_client_that_gets_its_deltas_merged_hears_the_same(
     chunks: list[Chunk], ending: str | Error
 ) -> None:
     events = run(chunks, ending)
-    for format in map(as_asked, DEFAULT_FORMATS):
+    for format in map(as_asked, EVENT_STREAMS):
         assert_same(format, hear(format, wire(format, merge(events))), said(events))
 
 
-def test_every_default_format_has_a_reader_here() -> None:
-    assert {type(format) for format in DEFAULT_FORMATS} == HEAR.keys()
+def test_every_event_stream_has_a_reader_here() -> None:
+    assert {type(format) for format in EVENT_STREAMS} == HEAR.keys()
 
 
 # Every route of a ChatApp
@@ -430,8 +432,10 @@ ASK: dict[type[RequestFormat], Any] = {
         "forwardedProps": {},
     },
     Events: "prompt=hi&model=m",
+    TextStream: {"messages": [{"role": "user", "parts": [{"type": "text", "text": "hi"}]}]},
 }
 every_format = pytest.mark.parametrize("format", DEFAULT_FORMATS, ids=lambda f: f.route)
+every_event_stream = pytest.mark.parametrize("format", EVENT_STREAMS, ids=lambda f: f.route)
 
 
 def asking(format: RequestFormat, asked: Any = None) -> dict[str, Any]:
@@ -457,7 +461,7 @@ def message_of(format: RequestFormat, error: dict[str, Any]) -> str:
             {"type": "error", "error": {"type": kind, "message": str(message), **rest}},
         ) if not rest and kind in anthropic_grammar.ERROR_TYPES and len(error) == 2:
             return message
-        case UIMessages(), {"code": str(), "message": str(message), **rest}:
+        case UIMessages() | TextStream(), {"code": str(), "message": str(message), **rest}:
             assert rest.keys() <= {"param"}
             return message
         case AGUI(), {"type": "RUN_ERROR", "message": str(message), "code": str(), **rest}:
@@ -482,7 +486,7 @@ async def answer(request: ChatRequest) -> AsyncIterator[Chunk]:
     yield Finish("tool_calls")
 
 
-@every_format
+@every_event_stream
 @pytest.mark.anyio
 async def test_a_request_in_the_protocols_own_words_gives_its_stream(format: RequestFormat) -> None:
     response = await Client(ChatApp(answer)).request(**asking(format))
@@ -513,12 +517,14 @@ def refused() -> Iterator[Any]:
         AnthropicMessages: "messages",
         UIMessages: "messages",
         AGUI: "threadId",
+        TextStream: "messages",
     }
     own: dict[type, dict[str, Any]] = {
         OpenAIChat: {"n": 2, "messages": [], "stream_options": 1},
         OpenAIResponses: {"background": True, "previous_response_id": "resp_1", "input": []},
         AnthropicMessages: {"messages": [], "max_tokens": "many", "tool_choice": "auto"},
         UIMessages: {"messages": [], "id": 1},
+        TextStream: {"messages": [], "id": 1},
         AGUI: {"messages": {}, "tools": [{}]},
     }
     for format in DEFAULT_FORMATS:
@@ -568,7 +574,7 @@ async def test_an_error_before_the_first_chunk_has_its_status_and_the_protocols_
     assert message_of(format, response.json()) == "Too many."
 
 
-@every_format
+@every_event_stream
 @pytest.mark.anyio
 async def test_silence_is_filled_with_heartbeats_that_no_client_hears(
     format: RequestFormat,
@@ -595,7 +601,7 @@ async def test_silence_is_filled_with_heartbeats_that_no_client_hears(
 
 
 @pytest.mark.parametrize("openly", [True, False])
-@every_format
+@every_event_stream
 @pytest.mark.anyio
 async def test_an_error_in_mid_stream_ends_it_visibly_and_shows_only_what_is_safe(
     format: RequestFormat, openly: bool

@@ -563,11 +563,34 @@ def test_tools_and_settings_are_told_in_the_words_of_chat() -> None:
     assert got.settings == {"max_tokens": 9, "temperature": 0.5}
 
 
+def test_custom_tools_their_calls_and_outputs_are_told_in_the_words_of_chat() -> None:
+    got = decoded(
+        input=[
+            {"role": "user", "content": "Fix it."},
+            {"type": "custom_tool_call", "call_id": "a", "name": "patch", "input": "+1"},
+            {"type": "custom_tool_call_output", "call_id": "a", "output": "done"},
+        ],
+        tools=[{"type": "custom", "name": "patch", "format": {"type": "text"}}],
+        tool_choice={"type": "custom", "name": "patch"},
+    )
+    call = {"id": "a", "type": "custom", "custom": {"name": "patch", "input": "+1"}}
+    assert got.to_openai() == [
+        {"role": "user", "content": "Fix it."},
+        {"role": "assistant", "content": None, "tool_calls": [call]},
+        {"role": "tool", "content": "done", "tool_call_id": "a"},
+    ]
+    assert got.tools == [
+        {"type": "custom", "custom": {"name": "patch", "format": {"type": "text"}}}
+    ]
+    assert got.tool_choice == {"type": "custom", "custom": {"name": "patch"}}
+
+
 STATE: list[dict[str, Any]] = [
     {"previous_response_id": "resp_1"},
     {"conversation": "conv_1"},
     {"conversation": {"id": "conv_1"}},
     {"input": [{"type": "item_reference", "id": "msg_1"}, {"role": "user", "content": "Hi"}]},
+    {"input": [{"id": "msg_1"}, {"role": "user", "content": "Hi"}]},
 ]
 
 

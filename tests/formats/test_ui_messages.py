@@ -543,6 +543,126 @@ def test_a_body_that_is_no_request_is_refused(body: bytes, param: str | None) ->
     assert caught.value.param == param
 
 
+def test_use_completion_asks_with_a_prompt() -> None:
+    request = UIMessages().decode({"prompt": "Hi", "model": "m"})
+    assert (request.prompt, request.model, request.stream) == ("Hi", "m", True)
+    assert request.body == {"prompt": "Hi", "model": "m"}
+
+
+def test_assistant_uis_chat_transport_brings_system_tools_and_settings() -> None:
+    schema = {"type": "object", "properties": {"city": {"type": "string"}}}
+    request = decode(
+        user(text("Hi")),
+        system="Be brief.",
+        tools={"weather": {"description": "Of a city.", "parameters": schema}},
+        callSettings={"maxTokens": 9, "temperature": 0.5, "headers": {}},
+        config={"modelName": "m", "reasoningEffort": "low", "apiKey": "secret"},
+    )
+    assert [message.role for message in request.messages] == ["system", "user"]
+    assert request.tools == [
+        {
+            "type": "function",
+            "function": {"name": "weather", "description": "Of a city.", "parameters": schema},
+        }
+    ]
+    assert request.settings == {"max_tokens": 9, "temperature": 0.5, "reasoning_effort": "low"}
+    assert request.model == "m"
+
+
+@pytest.mark.parametrize(
+    "own",
+    [
+        {"tools": ["search"], "system": {"dark": True}, "config": 7},
+        {"tools": {"search": True}, "callSettings": "x", "temperature": "hot", "seed": True},
+    ],
+)
+def test_an_applications_own_fields_of_the_same_names_stay_in_the_body(own: Any) -> None:
+    request = decode(user(text("Hi")), **own)
+    assert [message.role for message in request.messages] == ["user"]
+    assert (request.tools, request.settings, request.model) == ([], {}, "")
+
+
+def test_assistant_uis_data_stream_has_content_where_others_have_parts() -> None:
+    request = UIMessages().decode(
+        {
+            "system": "Be brief.",
+            "threadId": "t",
+            "temperature": 1,
+            "messages": [
+                {
+                    "role": "user",
+                    "content": [
+                        {"type": "text", "text": "What is it?"},
+                        {"type": "file", "data": "AA==", "mediaType": "image/png"},
+                    ],
+                },
+                {
+                    "role": "assistant",
+                    "content": [
+                        {"type": "text", "text": "Let me see."},
+                        {
+                            "type": "tool-call",
+                            "toolCallId": "a",
+                            "toolName": "f",
+                            "input": {"x": 1},
+                        },
+                    ],
+                },
+                {
+                    "role": "tool",
+                    "content": [
+                        {
+                            "type": "tool-result",
+                            "toolCallId": "a",
+                            "toolName": "f",
+                            "output": {"type": "error-json", "value": {"no": 1}},
+                        }
+                    ],
+                },
+                {"role": "user", "content": "So?"},
+            ],
+        }
+    )
+    assert request.messages == [
+        ChatMessage(role="system", content="Be brief."),
+        ChatMessage(
+            role="user",
+            content=[
+                {"type": "text", "text": "What is it?"},
+                {"type": "image_url", "image_url": {"url": "data:image/png;base64,AA=="}},
+            ],
+        ),
+        ChatMessage(
+            role="assistant",
+            content="Let me see.",
+            tool_calls=[
+                {
+                    "id": "a",
+                    "type": "function",
+                    "function": {"name": "f", "arguments": '{"x":1}'},
+                }
+            ],
+        ),
+        ChatMessage(role="tool", content='{"no":1}', tool_call_id="a", failed=True),
+        ChatMessage(role="user", content="So?"),
+    ]
+    assert (request.thread_id, request.settings) == ("t", {"temperature": 1})
+
+
+@pytest.mark.parametrize(
+    ("content", "param"),
+    [
+        (7, "messages[0].content"),
+        ([{"type": "tool-result"}], "messages[0].content[0].toolCallId"),
+        ([{"type": "text", "text": 7}], "messages[0].content[0].text"),
+    ],
+)
+def test_bad_content_is_named(content: Any, param: str) -> None:
+    with pytest.raises(BadRequest) as caught:
+        UIMessages().decode({"messages": [{"role": "tool", "content": content}]})
+    assert caught.value.param == param
+
+
 def test_the_client_goes_on_with_an_assistants_message_that_comes_last() -> None:
     request = decode(user(text("Hi")), assistant(tool("output-available", output=1)))
     format = UIMessages(strict_v5=True).for_request(request)

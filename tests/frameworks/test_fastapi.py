@@ -97,6 +97,7 @@ def test_the_routers_document_is_valid_and_names_the_event_stream() -> None:
         "POST /v1/ui",
         "POST /v1/ag-ui",
         "GET /v1/events",
+        "POST /v1/text",
         "GET /v1/models",
         "GET /v1/models/{id}",
     ]
@@ -104,6 +105,7 @@ def test_the_routers_document_is_valid_and_names_the_event_stream() -> None:
     assert content_types(chat) == ["text/event-stream", "application/json"]
     assert content_types(documented["GET /v1/events"]) == ["text/event-stream"]
     assert content_types(documented["POST /v1/ui"]) == ["text/event-stream"]
+    assert content_types(documented["POST /v1/text"]) == ["text/plain; charset=utf-8"]
     assert "application/json" in content_types(documented["POST /v1/messages"])
     assert content_types(documented["GET /v1/models"]) == ["application/json"]
     (id,) = documented["GET /v1/models/{id}"]["parameters"]

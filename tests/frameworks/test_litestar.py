@@ -115,6 +115,7 @@ def test_the_plugins_document_is_valid_and_names_the_event_stream() -> None:
         "POST /v1/chat/completions",
         "POST /v1/messages",
         "POST /v1/responses",
+        "POST /v1/text",
         "POST /v1/ui",
     ]
     chat = documented["POST /v1/chat/completions"]

@@ -26,6 +26,7 @@ from asgi_llmstream import (
 from asgi_llmstream.errors import LLMStreamError, UpstreamTruncated
 from asgi_llmstream.events import Event, NativeAdded, PartEnded, RunFailed, RunFinished
 from asgi_llmstream.formats import DEFAULT_FORMATS, OpenAIChat, RequestFormat
+from asgi_llmstream.formats.base import is_plain
 from asgi_llmstream.lifecycle import Lifecycle
 from asgi_llmstream.message import Message
 from asgi_llmstream.sources import chunks_of
@@ -37,6 +38,7 @@ from tests.sources import test_sources_langchain as langchain
 from tests.sources import test_sources_openai as openai
 from tests.sources import test_sources_pydantic_ai as pydantic_ai
 from tests.support.providers import module, recorded, sse
+from tests.support.wire import EVENT_STREAMS
 
 Items = list[Any]
 
@@ -59,7 +61,7 @@ def looks_finished(items: Iterable[object]) -> bool:
     # The readers of the formats' grammars know no events that nobody knows yet.
     events = [event for event in events_from(items) if not isinstance(event, NativeAdded)]
     finished = isinstance(events[-1], RunFinished)
-    for format in DEFAULT_FORMATS:
+    for format in EVENT_STREAMS:
         heard = hear(format, b"".join(map(format.encoder(), events)))
         assert (heard.error is None) == finished, format
     return finished
@@ -387,14 +389,18 @@ async def test_on_every_route_a_cut_is_a_502_or_an_error_event_and_its_outcome_a
     client = Client(ChatApp(answer, on_finish=results.append))
     for cut in range(1, len(items)):
         given = items[:cut]
-        streaming = await client.request(**asking(format))
+        async with client.stream(**asking(format)) as streaming:
+            await streaming.read_to_end()
         result = results.pop()
         assert result.outcome == "error"
         assert result.message.finish_reason is None
         if not broken:
             assert isinstance(result.error, UpstreamError)
             assert result.error.code == "upstream_truncated"
-        if streaming.status == 200:
+        if is_plain(format) and streaming.status == 200:
+            assert streaming.aborted
+        elif streaming.status == 200:
+            assert streaming.complete
             heard = hear(format, streaming.body)
             assert heard.error
             half = {c.id for c in result.message.tool_calls if not is_whole(c.arguments)}

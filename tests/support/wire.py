@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from asgi_llmstream.chunks import Chunk
 from asgi_llmstream.events import Event
-from asgi_llmstream.formats import Format
+from asgi_llmstream.formats import DEFAULT_FORMATS, Format, RequestFormat
+from asgi_llmstream.formats.base import is_plain
 from asgi_llmstream.lifecycle import Lifecycle
+
+EVENT_STREAMS: tuple[RequestFormat, ...] = tuple(f for f in DEFAULT_FORMATS if not is_plain(f))
 
 
 def events_of(*chunks: Chunk, abort: str | None = None) -> list[Event]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 from itertools import pairwise
 from typing import Any
@@ -11,9 +12,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from asgi_llmstream.errors import BadRequest
-from asgi_llmstream.formats.openai_chat.stream import OpenAIChat
+from asgi_llmstream.formats import AnthropicMessages, OpenAIChat, OpenAIResponses
 from asgi_llmstream.formats.wire import decode_json
 from asgi_llmstream.request import ChatMessage, ChatRequest
+from tests.support.providers import module
 from tests.support.strategies import MESSAGE, OBJECT
 
 
@@ -200,3 +202,132 @@ def test_the_choice_of_tools_in_anthropics_words(choice: Any, expected: Any) -> 
     got = decoded(USER, tools=tools, tool_choice=choice)
     assert got.to_anthropic().get("tool_choice") == expected
     assert "tool_choice" not in decoded(USER, tool_choice=choice).to_anthropic()
+
+
+def test_legacy_functions_are_tools_and_their_calls_have_ids_of_ours() -> None:
+    def called(x: int) -> dict[str, Any]:
+        function = {"name": "f", "arguments": f'{{"x":{x}}}'}
+        return {"role": "assistant", "content": None, "function_call": function}
+
+    got = decoded(
+        USER,
+        called(1),
+        {"role": "function", "name": "f", "content": "one"},
+        called(2),
+        {"role": "function", "name": "f", "content": "two"},
+        functions=[{"name": "f", "parameters": {"type": "object"}}],
+        function_call={"name": "f"},
+    )
+    function = {"type": "function", "function": {"name": "f", "parameters": {"type": "object"}}}
+    assert got.tools == [function]
+    assert got.tool_choice == {"type": "function", "function": {"name": "f"}}
+    _, first, one, second, two = got.to_openai()
+    assert first["tool_calls"][0]["function"] == {"name": "f", "arguments": '{"x":1}'}
+    assert "function_call" not in first
+    assert one == {
+        "role": "tool",
+        "name": "f",
+        "content": "one",
+        "tool_call_id": first["tool_calls"][0]["id"],
+    }
+    assert two["tool_call_id"] == second["tool_calls"][0]["id"] != one["tool_call_id"]
+    anthropic = got.to_anthropic()
+    assert anthropic["tool_choice"] == {"type": "tool", "name": "f"}
+    assert [turn["role"] for turn in anthropic["messages"]] == ["user", "assistant"] * 2 + ["user"]
+
+
+@pytest.mark.parametrize("choice", ["auto", "none"])
+def test_a_legacy_choice_is_the_same_word(choice: str) -> None:
+    assert decoded(USER, functions=[{"name": "f"}], function_call=choice).tool_choice == choice
+
+
+def test_custom_tools_take_one_argument_at_anthropic() -> None:
+    custom = {"type": "custom", "custom": {"name": "patch", "description": "Any text."}}
+    call = {"id": "a", "type": "custom", "custom": {"name": "patch", "input": "+1"}}
+    got = decoded(
+        USER,
+        {"role": "assistant", "content": None, "tool_calls": [call]},
+        {"role": "tool", "tool_call_id": "a", "content": "done"},
+        tools=[custom],
+        tool_choice={"type": "custom", "custom": {"name": "patch"}},
+    )
+    written = got.to_anthropic()
+    assert written["tools"][0]["input_schema"]["properties"] == {"input": {"type": "string"}}
+    assert written["tool_choice"] == {"type": "tool", "name": "patch"}
+    (used,) = written["messages"][1]["content"]
+    assert used == {"type": "tool_use", "id": "a", "name": "patch", "input": {"input": "+1"}}
+
+
+SCHEMA = {"type": "object", "properties": {}}
+FORMAT = {"type": "json_schema", "json_schema": {"name": "city", "schema": SCHEMA, "strict": True}}
+ASKED = [
+    (OpenAIChat(), {"response_format": FORMAT}, {"response_format": FORMAT}),
+    (OpenAIChat(), {"reasoning_effort": "low"}, {"reasoning_effort": "low"}),
+    (OpenAIChat(), {"verbosity": "low"}, {"verbosity": "low"}),
+    (
+        OpenAIResponses(),
+        {
+            "text": {
+                "format": {"type": "json_schema", "name": "city", "schema": SCHEMA, "strict": True}
+            }
+        },
+        {"response_format": FORMAT},
+    ),
+    (
+        OpenAIResponses(),
+        {"text": {"format": {"type": "json_object"}, "verbosity": "high"}},
+        {"response_format": {"type": "json_object"}, "verbosity": "high"},
+    ),
+    (
+        OpenAIResponses(),
+        {"reasoning": {"effort": "xhigh", "summary": "auto"}},
+        {"reasoning_effort": "xhigh"},
+    ),
+    (
+        AnthropicMessages(),
+        {"output_config": {"format": {"type": "json_schema", "schema": SCHEMA}}},
+        {
+            "response_format": {
+                "type": "json_schema",
+                "json_schema": {"name": "answer", "schema": SCHEMA, "strict": True},
+            }
+        },
+    ),
+    (AnthropicMessages(), {"output_config": {"effort": "max"}}, {"reasoning_effort": "max"}),
+    (AnthropicMessages(), {"thinking": {"type": "disabled"}}, {"reasoning_effort": "none"}),
+    (AnthropicMessages(), {"thinking": {"type": "adaptive"}}, {}),
+    (
+        AnthropicMessages(),
+        {"thinking": {"type": "enabled", "budget_tokens": 1024}},
+        {"reasoning_effort": "low"},
+    ),
+    (
+        AnthropicMessages(),
+        {"thinking": {"type": "enabled", "budget_tokens": 2048}},
+        {"reasoning_effort": "medium"},
+    ),
+    (
+        AnthropicMessages(),
+        {"thinking": {"type": "enabled", "budget_tokens": 32000}},
+        {"reasoning_effort": "high"},
+    ),
+    (
+        AnthropicMessages(),
+        {"thinking": {"type": "adaptive"}, "output_config": {"effort": "low"}},
+        {"reasoning_effort": "low"},
+    ),
+]
+
+
+@pytest.mark.parametrize(("format", "asked", "settings"), ASKED, ids=str)
+def test_the_answers_form_and_effort_are_settings_in_the_words_of_chat(
+    format: Any, asked: dict[str, Any], settings: dict[str, Any]
+) -> None:
+    got = format.decode({"messages": [USER], "input": "Hi", **asked})
+    assert got.settings == settings
+
+
+def test_settings_are_fit_for_the_official_clients_create() -> None:
+    takes = inspect.signature(module("openai").OpenAI(api_key="-").chat.completions.create)
+    for _, _, wanted in ASKED:
+        takes.bind(messages=[], model="m", **wanted)

@@ -33,6 +33,16 @@ class _ToolChoice(Struct):
     disable_parallel_tool_use: bool | None = None
 
 
+class _Thinking(Struct):
+    type: str
+    budget_tokens: int | None = None
+
+
+class _OutputConfig(Struct):
+    effort: str | None = None
+    format: dict[str, Any] | None = None
+
+
 class _Body(Struct):
     """The fields that are checked here; all others pass in `ChatRequest.body` as they are."""
 
@@ -47,6 +57,8 @@ class _Body(Struct):
     tools: list[dict[str, Any]] | None = None
     tool_choice: _ToolChoice | None = None
     thread: Any = None
+    thinking: _Thinking | None = None
+    output_config: _OutputConfig | None = None
 
 
 class _Text(Struct):
@@ -119,7 +131,28 @@ def _settings(raw: dict[str, Any], body: _Body) -> dict[str, Any]:
         settings["stop"] = body.stop_sequences
     if body.tool_choice and body.tool_choice.disable_parallel_tool_use:
         settings["parallel_tool_calls"] = False
+    if effort := _effort(body):
+        settings["reasoning_effort"] = effort
+    if body.output_config and (format := body.output_config.format):
+        settings["response_format"] = chat.json_schema(schema=format.get("schema"), strict=True)
     return settings
+
+
+# The smallest budget of each effort, in tokens, as litellm translates them.
+_BUDGETS = {"high": 4096, "medium": 2048}
+
+
+def _effort(body: _Body) -> str | None:
+    """Return how much the model shall think; None leaves it to the model."""
+    thinking = body.thinking or _Thinking("adaptive")
+    if thinking.type == "disabled":
+        return "none"
+    if body.output_config and body.output_config.effort:
+        return body.output_config.effort
+    if thinking.budget_tokens is None:
+        return None
+    budget = thinking.budget_tokens
+    return next((effort for effort, least in _BUDGETS.items() if budget >= least), "low")
 
 
 def _messages(message: _Message, at: str) -> list[ChatMessage]:

@@ -1,4 +1,8 @@
-"""The body of `POST /chat/completions`, as a `ChatRequest`."""
+"""The body of `POST /chat/completions`, as a `ChatRequest`.
+
+The legacy words (`functions`, `function_call`, messages of role "function") become those that
+took their place: tools, calls and results. A call, which had no id, gets one of ours.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +13,7 @@ from msgspec import Struct
 
 from ...errors import BadRequest
 from ...request import ChatMessage, ChatRequest
+from ..shapes import chat
 from ..shapes.fields import ModelName, Name, bad_field, convert, given
 
 __all__ = ["decode_request", "request_schema"]
@@ -18,12 +23,18 @@ class _StreamOptions(Struct):
     include_usage: bool | None = None
 
 
+class _Function(Struct):
+    name: Name
+    arguments: str = ""
+
+
 class _Message(Struct):
     role: str
     content: str | list[dict[str, Any]] | None = None
     tool_calls: list[dict[str, Any]] | None = None
     tool_call_id: Name | None = None
     name: Name | None = None
+    function_call: _Function | None = None
 
 
 class _Body(Struct):
@@ -40,6 +51,10 @@ class _Body(Struct):
     top_p: float | None = None
     tools: list[dict[str, Any]] | None = None
     tool_choice: str | dict[str, Any] | None = None
+    functions: list[dict[str, Any]] | None = None
+    function_call: str | dict[str, Any] | None = None
+    response_format: dict[str, Any] | None = None
+    reasoning_effort: Name | None = None
 
 
 _SETTINGS = (
@@ -50,6 +65,9 @@ _SETTINGS = (
     "frequency_penalty",
     "presence_penalty",
     "parallel_tool_calls",
+    "reasoning_effort",
+    "response_format",
+    "verbosity",
 )
 _ROLES = ("system", "developer", "user", "assistant", "tool", "function")
 
@@ -88,12 +106,12 @@ def decode_request(raw: dict[str, Any]) -> ChatRequest:
     parsed = convert(raw, _Body)
     _check(parsed)
     return ChatRequest(
-        messages=list(map(_message, parsed.messages, raw["messages"])),
+        messages=_messages(parsed.messages, raw["messages"]),
         model=parsed.model or "",
         stream=bool(parsed.stream),
         include_usage=bool(parsed.stream_options and parsed.stream_options.include_usage),
-        tools=parsed.tools or [],
-        tool_choice=parsed.tool_choice,
+        tools=[*(parsed.tools or ()), *map(_tool, parsed.functions or ())],
+        tool_choice=_tool_choice(parsed),
         settings=_settings(raw),
         body=raw,
     )
@@ -113,15 +131,40 @@ def _check(body: _Body) -> None:
         )
 
 
-def _message(message: _Message, raw: dict[str, Any]) -> ChatMessage:
+def _messages(messages: list[_Message], raw: list[dict[str, Any]]) -> list[ChatMessage]:
+    legacy = ""  # the id of the last function's call
+    read = []
+    for i, message in enumerate(messages):
+        if message.function_call is not None:
+            legacy = f"call_{i}"
+        read.append(_message(message, raw[i], legacy))
+    return read
+
+
+def _message(message: _Message, raw: dict[str, Any], legacy: str) -> ChatMessage:
+    role, calls, answers = message.role, message.tool_calls or [], message.tool_call_id
+    if called := message.function_call:
+        calls = [*calls, chat.call(legacy, called.name, called.arguments)]
+    if role == "function":
+        role, answers = "tool", answers or legacy
     return ChatMessage(
-        role=message.role,
+        role=role,
         content=message.content,
-        tool_calls=message.tool_calls or [],
-        tool_call_id=message.tool_call_id,
+        tool_calls=calls,
+        tool_call_id=answers,
         name=message.name,
         extra={key: value for key, value in raw.items() if key not in _Message.__struct_fields__},
     )
+
+
+def _tool(function: dict[str, Any]) -> dict[str, Any]:
+    return {"type": "function", "function": function}
+
+
+def _tool_choice(body: _Body) -> str | dict[str, Any] | None:
+    if body.tool_choice is None and isinstance(body.function_call, dict):
+        return _tool(body.function_call)
+    return body.tool_choice or body.function_call
 
 
 def _settings(raw: dict[str, Any]) -> dict[str, Any]:

@@ -1,7 +1,8 @@
 """The body of `POST /responses`, as a `ChatRequest`.
 
-Of the input items, messages, function calls, their outputs and reasoning become messages. The
-calls of tools that OpenAI itself runs have no shape in chat and stay in `ChatRequest.body` only.
+Of the input items, messages, calls of functions and custom tools, their outputs and reasoning
+become messages. The calls of tools that OpenAI itself runs have no shape in chat and stay in
+`ChatRequest.body` only.
 """
 
 from __future__ import annotations
@@ -10,11 +11,21 @@ from typing import Any
 
 from msgspec import Struct
 
+from ...errors import BadRequest
 from ...request import ChatMessage, ChatRequest, anthropic
 from ..shapes import chat
 from ..shapes.fields import ModelName, Name, bad_field, convert, given
 
 __all__ = ["decode_request"]
+
+
+class _Effort(Struct):
+    effort: Name | None = None
+
+
+class _TextConfig(Struct):
+    format: dict[str, Any] | None = None
+    verbosity: str | None = None
 
 
 class _Body(Struct):
@@ -33,6 +44,8 @@ class _Body(Struct):
     parallel_tool_calls: bool | None = None
     tools: list[dict[str, Any]] | None = None
     tool_choice: str | dict[str, Any] | None = None
+    reasoning: _Effort | None = None
+    text: _TextConfig | None = None
 
 
 class _Message(Struct):
@@ -44,6 +57,12 @@ class _Call(Struct):
     call_id: Name
     name: Name
     arguments: str
+
+
+class _CustomCall(Struct):
+    call_id: Name
+    name: Name
+    input: str
 
 
 class _Output(Struct):
@@ -80,9 +99,6 @@ def decode_request(raw: dict[str, Any], *, stateful: bool = False) -> ChatReques
         raise bad_field("input", "must not be empty")
     if parsed.instructions:
         messages.insert(0, ChatMessage(role="system", content=parsed.instructions))
-    settings = given(raw, ("temperature", "top_p", "parallel_tool_calls"))
-    if parsed.max_output_tokens is not None:
-        settings["max_tokens"] = parsed.max_output_tokens
     conversation = parsed.conversation
     if isinstance(conversation, dict):
         conversation = conversation.get("id")
@@ -93,10 +109,30 @@ def decode_request(raw: dict[str, Any], *, stateful: bool = False) -> ChatReques
         include_usage=True,
         tools=[_tool(tool) for tool in parsed.tools or ()],
         tool_choice=_tool_choice(parsed.tool_choice),
-        settings=settings,
+        settings=_settings(raw, parsed),
         thread_id=conversation if isinstance(conversation, str) else None,
         body=raw,
     )
+
+
+def _settings(raw: dict[str, Any], body: _Body) -> dict[str, Any]:
+    settings = given(raw, ("temperature", "top_p", "parallel_tool_calls"))
+    if body.max_output_tokens is not None:
+        settings["max_tokens"] = body.max_output_tokens
+    if body.reasoning and body.reasoning.effort:
+        settings["reasoning_effort"] = body.reasoning.effort
+    if body.text and body.text.format:
+        settings["response_format"] = _response_format(body.text.format)
+    if body.text and body.text.verbosity:
+        settings["verbosity"] = body.text.verbosity
+    return settings
+
+
+def _response_format(format: dict[str, Any]) -> dict[str, Any]:
+    """The same in chat's words, which keeps a schema's fields one level below."""
+    if format.get("type") != "json_schema":
+        return format
+    return chat.json_schema(**given(format, ("name", "schema", "description", "strict")))
 
 
 def _check(body: _Body, stateful: bool) -> None:
@@ -106,7 +142,15 @@ def _check(body: _Body, stateful: bool) -> None:
         return
     for name in ("previous_response_id", "conversation"):
         if getattr(body, name) is not None:
-            raise bad_field(name, "is not supported: send the whole conversation as input")
+            raise _not_kept(name)
+
+
+def _not_kept(path: str) -> BadRequest:
+    return bad_field(
+        path,
+        "is not supported, since nothing is stored here: send the whole conversation as input "
+        "(clients that refer to items by themselves do so with `store: false`)",
+    )
 
 
 def _messages(given: str | list[dict[str, Any]], stateful: bool) -> list[ChatMessage]:
@@ -117,6 +161,13 @@ def _messages(given: str | list[dict[str, Any]], stateful: bool) -> list[ChatMes
         reader.read(item, f"input[{i}]")
     reader.end_turn()
     return reader.messages
+
+
+def _kind(item: dict[str, Any]) -> Any:
+    # Messages and references may leave it out.
+    if kind := item.get("type"):
+        return kind
+    return "item_reference" if "id" in item and "role" not in item else "message"
 
 
 class _Reader:
@@ -131,20 +182,23 @@ class _Reader:
         self._calls: list[dict[str, Any]] = []
 
     def read(self, item: dict[str, Any], at: str) -> None:
-        match item.get("type", "message"):
+        match _kind(item):
             case "message":
                 self._read_message(convert(item, _Message, at), at)
             case "function_call":
                 call = convert(item, _Call, at)
                 self._calls.append(chat.call(call.call_id, call.name, call.arguments))
-            case "function_call_output":
+            case "custom_tool_call":
+                custom = convert(item, _CustomCall, at)
+                self._calls.append(chat.custom_call(custom.call_id, custom.name, custom.input))
+            case "function_call_output" | "custom_tool_call_output":
                 output = convert(item, _Output, at)
                 content = _content(output.output, f"{at}.output")
                 self._add(ChatMessage(role="tool", content=content, tool_call_id=output.call_id))
             case "reasoning":
                 self._read_reasoning(convert(item, _Reasoning, at))
             case "item_reference" if not self._stateful:
-                raise bad_field(at, "is not supported: send the whole conversation as input")
+                raise _not_kept(at)
 
     def _read_message(self, message: _Message, at: str) -> None:
         if message.role not in _ROLES:
@@ -201,14 +255,16 @@ def _part(part: dict[str, Any], at: str) -> dict[str, Any]:
 
 
 def _tool(tool: dict[str, Any]) -> dict[str, Any]:
-    if tool.get("type") != "function" or "function" in tool:
+    """A tool in chat's words; one that chat has no word for is as it was sent."""
+    kind = tool.get("type")
+    if kind not in ("function", "custom") or kind in tool:
         return tool
-    return {"type": "function", "function": {k: v for k, v in tool.items() if k != "type"}}
+    return {"type": kind, kind: {k: v for k, v in tool.items() if k != "type"}}
 
 
 def _tool_choice(choice: str | dict[str, Any] | None) -> str | dict[str, Any] | None:
     match choice:
-        case {"type": "function", "name": str(name)}:
-            return {"type": "function", "function": {"name": name}}
+        case {"type": "function" | "custom" as kind, "name": str(name)}:
+            return {"type": kind, kind: {"name": name}}
         case _:
             return choice

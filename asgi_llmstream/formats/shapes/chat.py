@@ -6,7 +6,7 @@ from typing import Any
 
 from ..wire import dumps
 
-__all__ = ["as_text", "call", "file_part", "just_text"]
+__all__ = ["as_text", "call", "custom_call", "file_part", "json_schema", "just_text"]
 
 Content = str | list[dict[str, Any]]
 
@@ -14,6 +14,16 @@ Content = str | list[dict[str, Any]]
 def call(id: str | None, name: str, arguments: str) -> dict[str, Any]:
     """A tool call of an assistant's message; `arguments` is JSON text."""
     return {"id": id, "type": "function", "function": {"name": name, "arguments": arguments}}
+
+
+def custom_call(id: str | None, name: str, input: str) -> dict[str, Any]:
+    """A call of a custom tool, whose `input` is any text."""
+    return {"id": id, "type": "custom", "custom": {"name": name, "input": input}}
+
+
+def json_schema(name: str = "answer", **fields: Any) -> dict[str, Any]:
+    """A `response_format`; chat wants its schema to have a name."""
+    return {"type": "json_schema", "json_schema": {"name": name, **fields}}
 
 
 def just_text(parts: list[dict[str, Any]]) -> Content:

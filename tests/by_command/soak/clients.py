@@ -13,8 +13,9 @@ from contextlib import contextmanager, suppress
 from typing import Any
 from urllib.parse import quote
 
-from asgi_llmstream.formats import DEFAULT_FORMATS, RequestFormat
+from asgi_llmstream.formats import RequestFormat
 from asgi_llmstream.testing import check_stream, parse_sse
+from tests.support.wire import EVENT_STREAMS
 
 from .books import Books
 from .server import ENDINGS, ENDLESS, FOREIGN, SHAPES, Script, steps, word
@@ -25,7 +26,7 @@ READERS = {"reads": 6, "slow": 1, "stalls": 1, "fin": 1, "rst": 1, "half": 1, "l
 NONSENSE = 0.04  # of the requests are none
 WHOLE = 0.15  # of those that may be are not streamed
 # As of our formats: two of eight requests ask for foreign streams.
-ROUTES = (*DEFAULT_FORMATS, None, None)
+ROUTES = (*EVENT_STREAMS, None, None)
 
 
 class Question:

@@ -6,8 +6,9 @@ import asyncio
 from contextlib import suppress
 
 import asgi_llmstream
-from asgi_llmstream.formats import DEFAULT_FORMATS, OpenAIChat
+from asgi_llmstream.formats import OpenAIChat
 from asgi_llmstream.testing import check_stream, parse_sse
+from tests.support.wire import EVENT_STREAMS
 
 from .books import Books
 from .clients import Address, Question, Response, noting
@@ -33,7 +34,7 @@ async def shutdown(books: Books, address: Address, first: int) -> None:
 
 
 def _questions(first: int) -> list[Question]:
-    ours = [(f, s, e) for f in DEFAULT_FORMATS for s, e in SILENT.items()]
+    ours = [(f, s, e) for f in EVENT_STREAMS for s, e in SILENT.items()]
     foreign = [(None, shape, ending) for shape in FOREIGN for ending in ("silent", "never")] * 3
     return [
         Question(number, format, _script(shape, ending), "is there at the end")

@@ -1,6 +1,6 @@
-// node ui_chat.mjs BASE PROMPT: send PROMPT with the chat that `useChat` is made of, and print its
-// state at the end and what it told its callbacks.
-import { AbstractChat, DefaultChatTransport } from 'ai';
+// node ui_chat.mjs BASE PROMPT [text]: send PROMPT with the chat that `useChat` is made of, and print
+// its state at the end and what it told its callbacks. With "text" it reads a text stream.
+import { AbstractChat, DefaultChatTransport, TextStreamChatTransport } from 'ai';
 
 class State {
   status = 'ready';
@@ -18,10 +18,12 @@ class Chat extends AbstractChat {
   }
 }
 
-const [base, prompt] = process.argv.slice(2);
+const [base, prompt, text] = process.argv.slice(2);
 const out = { toolCalls: [], data: [] };
 const chat = new Chat({
-  transport: new DefaultChatTransport({ api: `${base}/ui` }),
+  transport: text
+    ? new TextStreamChatTransport({ api: `${base}/text` })
+    : new DefaultChatTransport({ api: `${base}/ui` }),
   onToolCall: ({ toolCall }) => void out.toolCalls.push(toolCall),
   onData: (part) => out.data.push(part),
   onFinish: ({ isAbort, isDisconnect, isError, finishReason }) =>
