@@ -7,6 +7,9 @@ from typing import Any
 import pytest
 
 from asgi_llmstream.runtime.drain import process_drain
+from tests.support.signals import hear_ctrl_c
+
+hear_ctrl_c()
 
 
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 from weakref import WeakKeyDictionary
 
 from ..backend import loop_key
+from .workers import told_to_end
 
 __all__ = ["Drain", "drain", "draining", "process_drain"]
 
@@ -18,6 +20,7 @@ class Drain:
         self._drains = 0
         # How many there had been when a loop's first request came.
         self._before: WeakKeyDictionary[Any, int] = WeakKeyDictionary()
+        self._told: Callable[[], bool] | None = None
 
     def begin(self) -> None:
         """Have every stream end, in every event loop whose first request has come."""
@@ -25,13 +28,17 @@ class Drain:
 
     def note_loop(self) -> None:
         """Note that the running loop has a request: what was before does not concern it."""
+        if not self._before:
+            self._told = told_to_end()
         self._before.setdefault(loop_key(), self._drains)
 
     @property
     def has_begun(self) -> bool:
         """True if it concerns the running event loop; without one, if it ever began."""
         if not self._drains:
-            return False
+            if self._told is None or not self._told():
+                return False
+            self.begin()
         try:
             return self._drains > self._before.get(loop_key(), self._drains)
         except RuntimeError:

@@ -30,6 +30,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from tests.support.servers import free_port
+from tests.support.signals import hear_ctrl_c
 
 ROOT = Path(__file__).parents[2]
 STREAMS = 50
@@ -58,23 +59,21 @@ class Server:
 
 
 _UVICORN = "uvicorn {app} --port {port}"
-_HYPERCORN = "hypercorn {app} -b 127.0.0.1:{port} -k"
 # Else it would end the streams by itself, and what we do could not be told from it.
-_PATIENT_HYPERCORN = _HYPERCORN.replace("-k", "--graceful-timeout 600 -k")
+_HYPERCORN = "hypercorn {app} -b 127.0.0.1:{port} --graceful-timeout 600 -k"
 _GRANIAN = "granian --interface asgi {app} --port {port}"
-_GRACEFUL_TIMEOUT = 3.0  # hypercorn's own; its workers are never signalled
 
 SERVERS = {
     "uvicorn": Server(_UVICORN),
     "uvicorn, asyncio and h11": Server(f"{_UVICORN} --loop asyncio --http h11"),
     "uvicorn, 2 workers": Server(f"{_UVICORN} --workers 2", 2),
     "uvicorn, reloading": Server(f"{_UVICORN} --reload --reload-dir {{directory}}"),
-    "hypercorn": Server(f"{_PATIENT_HYPERCORN} asyncio -w 0"),
-    "hypercorn, uvloop": Server(f"{_PATIENT_HYPERCORN} uvloop -w 0"),
-    "hypercorn, trio": Server(f"{_PATIENT_HYPERCORN} trio -w 0"),
-    "hypercorn, 2 workers": Server(f"{_HYPERCORN} asyncio -w 2", 2, _GRACEFUL_TIMEOUT),
-    "hypercorn, uvloop, a worker": Server(f"{_HYPERCORN} uvloop -w 1", 1, _GRACEFUL_TIMEOUT),
-    "hypercorn, trio, a worker": Server(f"{_HYPERCORN} trio -w 1", 1, _GRACEFUL_TIMEOUT),
+    "hypercorn": Server(f"{_HYPERCORN} asyncio -w 0"),
+    "hypercorn, uvloop": Server(f"{_HYPERCORN} uvloop -w 0"),
+    "hypercorn, trio": Server(f"{_HYPERCORN} trio -w 0"),
+    "hypercorn, 2 workers": Server(f"{_HYPERCORN} asyncio -w 2", 2),
+    "hypercorn, uvloop, a worker": Server(f"{_HYPERCORN} uvloop -w 1"),
+    "hypercorn, trio, a worker": Server(f"{_HYPERCORN} trio -w 1"),
     "granian": Server(_GRANIAN),
     "granian, 2 workers": Server(f"{_GRANIAN} --workers 2", 2),
 }
@@ -118,7 +117,7 @@ _GETS = (
     b"GET /starlette HTTP/1.1\r\nhost: localhost\r\n\r\n",
 )
 
-CHAT = App("tests.support.silent_app:app", (_POST,), _says_so, frozenset({"shutdown", "cancelled"}))
+CHAT = App("tests.support.silent_app:app", (_POST,), _says_so, frozenset({"shutdown"}))
 MIDDLEWARE = App("tests.support.silent_sse_app:app", _GETS, _breaks_off, frozenset({"closed"}))
 BARE = App("tests.support.silent_sse_app:bare", _GETS, _breaks_off, frozenset({"closed"}))
 APPS = {"chat": CHAT, "middleware": MIDDLEWARE}
@@ -342,6 +341,7 @@ def main() -> int:
     parser.add_argument("--times", type=int, default=10)
     parser.add_argument("--only", default="", help="rows whose names contain this")
     given = parser.parse_args()
+    hear_ctrl_c()
 
     rows = [Row(server, app, sig) for server in SERVERS for app in APPS for sig in SIGNALS]
     rows = [row for row in rows if given.only in row.name]

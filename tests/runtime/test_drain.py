@@ -11,6 +11,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
 from typing import NamedTuple
 
 import pytest
@@ -339,6 +340,26 @@ def test_nothing_happens_at_import() -> None:
 for sig in (signal.SIGTERM, signal.SIGINT):
     assert signal.getsignal(sig) in (signal.SIG_DFL, signal.default_int_handler)
 """)
+
+
+IN_THE_BACKGROUND = f"""
+import signal, sys
+signal.signal(signal.SIGINT, signal.SIG_IGN)
+import pytest
+test = "{Path(__file__).as_posix()}::test_nothing_happens_at_import"
+sys.exit(pytest.main([test, "-q", "-n0", "-p", "no:cacheprovider"]))
+"""
+
+
+def test_it_does_not_matter_that_the_tests_run_in_the_background_of_a_shell() -> None:
+    session = subprocess.run(
+        [sys.executable, "-c", IN_THE_BACKGROUND],
+        cwd=Path(__file__).parents[2],
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert session.returncode == 0, session.stdout
 
 
 def test_a_stream_that_does_not_end_in_time_holds_up_the_process_no_longer() -> None:
