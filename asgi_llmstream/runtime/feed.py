@@ -33,6 +33,8 @@ _BATCH_SIZE = 64 * 1024
 
 # Events that say nothing yet, or only that the run broke off: headers wait for the first chunk.
 _SILENT = (RunStarted, UsageReported, NativeAdded, RunFailed, RunAborted)
+# So many of them are kept for it, however long it may take.
+_MOST_SILENT = 1024
 
 
 class Framing(Protocol):
@@ -86,6 +88,8 @@ class Feed:
     async def begin(self) -> Terminal | None:
         """Wait until the headers may be sent: for the first chunk, or `commit_after` seconds.
 
+        A producer that reports on and on without a word is not waited for either.
+
         Returns:
             The end of a run that failed before it spoke.
         """
@@ -96,8 +100,7 @@ class Feed:
             if not self.spoke and self._waiting and isinstance(self._waiting[-1], Terminal):
                 self.end = self._waiting[-1]
                 return self.end
-            # A log that is full of what says nothing would keep the first chunk out.
-            if self.spoke or self._is_due or self._follower.holds_up_the_writer:
+            if self.spoke or self._is_due or len(self._waiting) >= _MOST_SILENT:
                 return None
             await self.wait()
 

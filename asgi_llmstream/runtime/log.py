@@ -205,11 +205,6 @@ class Follower:
         self.news = wakeup()
         self._has_left = False
 
-    @property
-    def holds_up_the_writer(self) -> bool:
-        """True if the writer may be waiting for it."""
-        return self.holds and self._log.full
-
     def take(self) -> list[Event]:
         """Return everything that is ready; nothing if nothing is.
 

@@ -128,6 +128,26 @@ async def test_usage_alone_is_no_first_chunk() -> None:
     assert (await Run(producer()).whole()).status == 503
 
 
+async def test_hundreds_of_chunks_that_say_nothing_keep_no_failure_from_its_status() -> None:
+    async def producer() -> AsyncIterator[Any]:
+        for _ in range(300):  # more than wait for a reader
+            yield Usage(7, 0)
+        raise RateLimited()
+
+    assert (await Run(producer(), commit_after=None).whole()).status == 429
+
+
+async def test_who_reports_for_ever_and_says_nothing_is_not_waited_for_for_ever() -> None:
+    async def producer() -> AsyncIterator[Any]:
+        while True:
+            yield Usage(7, 0)
+
+    run = Run(producer(), commit_after=None, first_chunk_timeout=None)
+    async with Client(run.stream).stream("GET", "/") as response:
+        await response.started()
+        assert response.status == 200
+
+
 async def test_an_error_chunk_is_the_same_as_raising_one() -> None:
     closed = False
 
