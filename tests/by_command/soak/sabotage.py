@@ -9,12 +9,11 @@ from typing import Any, NamedTuple
 
 from asgi_llmstream.asgi.delivery import Delivery, StreamDelivery
 from asgi_llmstream.backend.asyncio import Task
-from asgi_llmstream.foreign import run as foreign_run
 from asgi_llmstream.foreign.framing import AsIs
 from asgi_llmstream.foreign.run import ForeignRun
 from asgi_llmstream.lifecycle import Lifecycle
 from asgi_llmstream.producers.threads import ThreadIterator
-from asgi_llmstream.runtime import deadlines
+from asgi_llmstream.runtime.drain import Drain
 from asgi_llmstream.runtime.generation import Generation
 
 
@@ -106,8 +105,7 @@ def _foreign_is_left_running() -> None:
 
 
 def _nobody_drains() -> None:
-    for module in (deadlines, foreign_run):
-        _replace(module, "draining", lambda _: lambda: False)
+    _replace(Drain, "has_begun", lambda _: property(lambda self: False))
 
 
 SABOTAGES = {
