@@ -176,12 +176,22 @@ class Usage(Chunk, frozen=True, tag="usage"):
     A later `Usage` in the same model call replaces an earlier one (providers count up), but a
     count of 0 leaves what was there: some tell the input first and the output last.
     `additive=True` adds instead. Model calls in one answer are added up.
+
+    Attributes:
+        input_tokens: all of the input, however much of it a cache had a part in.
+        output_tokens: all of the output, reasoning included.
+        cached_tokens: those of the input that were read from a cache.
+        reasoning_tokens: those of the output that were reasoning.
+        cache_write_tokens: those of the input that were written to a cache, which providers bill
+            at another price than what they read from it.
+        additive: whether these come on top of what was told before.
     """
 
     input_tokens: int = 0
     output_tokens: int = 0
     cached_tokens: int = 0
     reasoning_tokens: int = 0
+    cache_write_tokens: int = 0
     additive: bool = False
 
     @property
@@ -194,6 +204,7 @@ class Usage(Chunk, frozen=True, tag="usage"):
             self.output_tokens + other.output_tokens,
             self.cached_tokens + other.cached_tokens,
             self.reasoning_tokens + other.reasoning_tokens,
+            self.cache_write_tokens + other.cache_write_tokens,
         )
 
 

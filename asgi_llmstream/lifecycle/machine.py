@@ -25,6 +25,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, get_args
 
+from msgspec.structs import astuple
+
 from ..chunks import (
     Chunk,
     Data,
@@ -323,8 +325,8 @@ class Lifecycle:
         return events
 
     def _feed_usage(self, chunk: Usage) -> list[Event]:
-        counts = (chunk.input_tokens, chunk.output_tokens, chunk.cached_tokens)
-        if not all(isinstance(count, int) for count in (*counts, chunk.reasoning_tokens)):
+        *counts, _ = astuple(chunk)
+        if not all(isinstance(count, int) for count in counts):
             raise TypeError(f"tokens are counted in int: {chunk}")
         total = self._used.report(chunk)
         return [UsageReported(self._next(), total)]

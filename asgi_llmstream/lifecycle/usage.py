@@ -38,4 +38,5 @@ def _updated(before: Usage, usage: Usage) -> Usage:
         usage.output_tokens or before.output_tokens,
         usage.cached_tokens or before.cached_tokens,
         usage.reasoning_tokens or before.reasoning_tokens,
+        usage.cache_write_tokens or before.cache_write_tokens,
     )

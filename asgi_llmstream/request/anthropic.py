@@ -12,7 +12,17 @@ import msgspec
 
 from .conversation import Block, ChatMessage
 
-__all__ = ["text", "thinking", "tool", "tool_choice", "tool_result", "tool_use", "turns"]
+__all__ = [
+    "marked",
+    "system",
+    "text",
+    "thinking",
+    "tool",
+    "tool_choice",
+    "tool_result",
+    "tool_use",
+    "turns",
+]
 
 
 def turns(messages: Iterable[ChatMessage]) -> list[dict[str, Any]]:
@@ -39,18 +49,19 @@ def _blocks_of(message: ChatMessage) -> Iterator[Block]:
     yield from (block for block in message.thinking if block.get("signature") or "data" in block)
     content = list(_content(message.content))
     if message.role == "tool":
-        yield tool_result(message.tool_call_id, content, message.failed)
+        mark = {"cache_control": message.cache_control} if message.cache_control else {}
+        yield tool_result(message.tool_call_id, content, message.failed) | mark
         return
     yield from content
     for call in message.tool_calls:
-        yield _called(call)
+        yield _called(call) | marked(call)
 
 
 def _content(content: str | list[Block] | None) -> Iterator[Block]:
     parts = [text(content)] if isinstance(content, str) else content or []
     for part in parts:
         convert = _PARTS.get(str(part.get("type")))
-        block = part if convert is None else convert(part)
+        block = part if convert is None else convert(part) | marked(part)
         if block.get("type") != "text" or block["text"].strip():  # blank ones are refused
             yield block
 
@@ -92,6 +103,21 @@ _PARTS: dict[str, Callable[[Block], Block]] = {
     "image_url": _image,
     "file": _document,
 }
+
+
+def marked(part: Block) -> Block:
+    """The part's `cache_control`, if it has one."""
+    mark = part.get("cache_control")
+    return {"cache_control": mark} if mark else {}
+
+
+def system(messages: Iterable[ChatMessage]) -> str | list[Block] | None:
+    """The one system prompt of all these: text, or where a part is marked for the cache, blocks."""
+    told = list(messages)
+    blocks = [block for message in told for block in _content(message.content)]
+    if any("cache_control" in block for block in blocks):
+        return blocks
+    return "\n\n".join(message.text for message in told if message.text) or None
 
 
 def text(text: str) -> Block:
@@ -154,7 +180,7 @@ def tool(offered: dict[str, Any]) -> dict[str, Any]:
     out = {"name": function.get("name", ""), "input_schema": schema}
     if description := function.get("description"):
         out["description"] = description
-    return out
+    return out | marked(offered)
 
 
 def tool_choice(choice: str | dict[str, Any] | None) -> dict[str, Any] | None:

@@ -60,23 +60,30 @@ class ChatRequest(Struct, frozen=True, kw_only=True):
                 return message.text
         return ""
 
-    def to_openai(self) -> list[dict[str, Any]]:
-        """The messages as the `messages` of an OpenAI chat completion call."""
-        return [_to_openai(message) for message in self.messages]
+    def to_openai(self, *, cache_control: bool = False) -> list[dict[str, Any]]:
+        """The messages as the `messages` of an OpenAI chat completion call.
+
+        Args:
+            cache_control: keep Anthropic's marks for the prompt cache, which OpenRouter and
+                litellm pass on and OpenAI refuses.
+        """
+        written = [_to_openai(message) for message in self.messages]
+        return written if cache_control else [_without_marks(message) for message in written]
 
     def to_anthropic(self) -> dict[str, Any]:
         """`messages`, and where there are any `system`, `tools` and `tool_choice`, of a call of
         Anthropic's messages: `create(..., max_tokens=1024, **request.to_anthropic())`.
 
-        All system and developer messages become the one `system`, wherever they stood.
+        All system and developer messages become the one `system`, wherever they stood. What the
+        client marked with `cache_control` is marked.
         """
         spoken = [m for m in self.messages if m.role not in _SYSTEM_ROLES]
-        system = [m.text for m in self.messages if m.role in _SYSTEM_ROLES and m.text]
-        call: dict[str, Any] = {"messages": anthropic.turns(spoken)}
-        if system:
-            call["system"] = "\n\n".join(system)
+        call: dict[str, Any] = {"messages": anthropic.turns(spoken), **anthropic.marked(self.body)}
+        if system := anthropic.system(m for m in self.messages if m.role in _SYSTEM_ROLES):
+            call["system"] = system
         if self.tools:
-            call["tools"] = [anthropic.tool(tool) for tool in self.tools]
+            marks = _marks_of_tools(self.body)
+            call["tools"] = [marks.get(_name(t), {}) | anthropic.tool(t) for t in self.tools]
             if choice := anthropic.tool_choice(self.tool_choice):
                 call["tool_choice"] = choice
         return call
@@ -95,3 +102,22 @@ def _to_openai(message: ChatMessage) -> dict[str, Any]:
     if message.tool_call_id is not None:
         out["tool_call_id"] = message.tool_call_id
     return out | message.extra
+
+
+def _name(tool: dict[str, Any]) -> str:
+    function = tool.get("function")
+    return str((function if isinstance(function, dict) else tool).get("name"))
+
+
+def _marks_of_tools(body: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """What Anthropic's client marked: `tools` are given to OpenAI as they are, which refuses it."""
+    tools = body.get("tools")
+    known = (tool for tool in (tools if isinstance(tools, list) else ()) if isinstance(tool, dict))
+    return {_name(tool): anthropic.marked(tool) for tool in known}
+
+
+def _without_marks(message: dict[str, Any]) -> dict[str, Any]:
+    for name in ("content", "tool_calls"):
+        if isinstance(parts := message.get(name), list):
+            message[name] = [{k: v for k, v in p.items() if k != "cache_control"} for p in parts]
+    return message

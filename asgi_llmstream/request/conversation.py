@@ -24,6 +24,8 @@ class ChatMessage(Struct, frozen=True, kw_only=True, omit_defaults=True):
         failed: of a tool's message: whether the tool failed, where the client says so.
         thinking: of an assistant's message: `thinking` and `redacted_thinking` blocks as
             Anthropic writes them, which it wants back with their signatures.
+        cache_control: of a tool's message: Anthropic's mark that the conversation is worth caching
+            up to here. Content parts and calls have theirs in themselves.
         extra: what else the client's message had, as `refusal` and `reasoning_content`.
     """
 
@@ -34,6 +36,7 @@ class ChatMessage(Struct, frozen=True, kw_only=True, omit_defaults=True):
     name: str | None = None
     failed: bool = False
     thinking: list[Block] = field(default_factory=list)
+    cache_control: Block | None = None
     extra: dict[str, Any] = field(default_factory=dict)
 
     @property

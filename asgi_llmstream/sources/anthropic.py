@@ -111,14 +111,15 @@ def _read_usage(holder: Any) -> Iterator[Chunk]:
     if usage is None:
         return
     cached = get(usage, "cache_read_input_tokens") or 0
-    # Anthropic's `input_tokens` are those that no cache had a part in.
-    read = (get(usage, "input_tokens") or 0) + (get(usage, "cache_creation_input_tokens") or 0)
+    written = get(usage, "cache_creation_input_tokens") or 0
     details = get(usage, "output_tokens_details")
     yield Usage(
-        input_tokens=read + cached,
+        # Anthropic's own are those that no cache had a part in.
+        input_tokens=(get(usage, "input_tokens") or 0) + cached + written,
         output_tokens=get(usage, "output_tokens") or 0,
         cached_tokens=cached,
         reasoning_tokens=(details and get(details, "thinking_tokens")) or 0,
+        cache_write_tokens=written,
     )
 
 

@@ -122,13 +122,18 @@ def _read_call(call: dict[str, Any]) -> Chunk:
     return ToolCallDelta(index, id, call.get("name") or None, given)
 
 
+# langchain-anthropic counts them by how long they are kept, where it can, and then not as all.
+_CACHE_WRITES = ("cache_creation", "ephemeral_5m_input_tokens", "ephemeral_1h_input_tokens")
+
+
 def _read_usage(usage: dict[str, Any]) -> Usage:
-    given, made = usage.get("input_token_details"), usage.get("output_token_details")
+    given, made = usage.get("input_token_details") or {}, usage.get("output_token_details") or {}
     return Usage(
         input_tokens=usage.get("input_tokens") or 0,
         output_tokens=usage.get("output_tokens") or 0,
-        cached_tokens=(given or {}).get("cache_read") or 0,
-        reasoning_tokens=(made or {}).get("reasoning") or 0,
+        cached_tokens=given.get("cache_read") or 0,
+        reasoning_tokens=made.get("reasoning") or 0,
+        cache_write_tokens=sum(given.get(name) or 0 for name in _CACHE_WRITES),
         additive=True,
     )
 

@@ -169,4 +169,12 @@ def read_usage(usage: Any) -> Usage:
         output_tokens=get(usage, "completion_tokens") or get(usage, "output_tokens") or 0,
         cached_tokens=(given and get(given, "cached_tokens")) or 0,
         reasoning_tokens=(made and get(made, "reasoning_tokens")) or 0,
+        cache_write_tokens=_cache_writes(given),
     )
+
+
+def _cache_writes(given: Any) -> int:
+    if given is None:
+        return 0
+    # litellm's name for it, until it took OpenAI's.
+    return get(given, "cache_write_tokens") or get(given, "cache_creation_tokens") or 0

@@ -94,6 +94,7 @@ def _read_run_result(event: Any) -> Iterator[Chunk]:
         output_tokens=usage.output_tokens,
         cached_tokens=usage.cache_read_tokens,
         reasoning_tokens=get(usage, "output_reasoning_tokens") or 0,
+        cache_write_tokens=usage.cache_write_tokens,
     )
     if _is_cut_off(result.response):
         return

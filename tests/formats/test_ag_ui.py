@@ -200,7 +200,7 @@ def test_a_step_has_its_name_or_a_number_and_raw_events_are_not_carried() -> Non
 
 USAGE = (
     '"usage":[{"model":"m","inputTokens":10,"outputTokens":5,"totalTokens":15,'
-    '"reasoningTokens":3,"cachedInputTokens":4}]'
+    '"reasoningTokens":3,"cachedInputTokens":4,"cacheWriteInputTokens":0}]'
 )
 
 
@@ -216,7 +216,12 @@ def test_a_count_that_no_client_can_read_is_left_out() -> None:
     events = [*lifecycle.start(), *lifecycle.feed(Usage(-1, 2**53)), *lifecycle.finish()]
     last = events_of(b"".join(map(encode, events)))[-1]
     assert last["usage"] == [
-        {"totalTokens": 2**53 - 1, "reasoningTokens": 0, "cachedInputTokens": 0}
+        {
+            "totalTokens": 2**53 - 1,
+            "reasoningTokens": 0,
+            "cachedInputTokens": 0,
+            "cacheWriteInputTokens": 0,
+        }
     ]
 
 

@@ -32,7 +32,7 @@ from asgi_llmstream.chunks import (
 )
 from asgi_llmstream.errors import BadRequest, LLMStreamError
 from asgi_llmstream.events import RunStarted
-from asgi_llmstream.formats.anthropic_messages.stream import AnthropicMessages
+from asgi_llmstream.formats import AnthropicMessages, OpenAIChat
 from asgi_llmstream.formats.wire import decode_json
 from asgi_llmstream.message import Message
 from asgi_llmstream.request import ChatMessage, ChatRequest
@@ -450,6 +450,58 @@ def test_a_conversation_becomes_chat_messages() -> None:
     assert got.messages[2].thinking == THINKING
     assert got.messages[4].failed
     assert got.prompt == "Thanks."
+
+
+MARK = {"cache_control": {"type": "ephemeral", "ttl": "1h"}}
+
+
+def test_marks_for_the_prompt_cache_go_on_to_anthropic_where_they_stood() -> None:
+    body = {
+        "system": [
+            {"type": "text", "text": "Be brief."},
+            {"type": "text", "text": "A long handbook.", **MARK},
+        ],
+        "tools": [
+            {"name": "f", "input_schema": {"type": "object"}},
+            {"name": "g", "input_schema": {"type": "object"}, **MARK},
+            {"type": "web_search_20250305", "name": "web_search", **MARK},
+        ],
+        "messages": [
+            {"role": "user", "content": [{"type": "text", "text": "Hi", **MARK}]},
+            {
+                "role": "assistant",
+                "content": [
+                    {"type": "text", "text": "Let me see."},
+                    {"type": "tool_use", "id": "a", "name": "f", "input": {}, **MARK},
+                ],
+            },
+            {
+                "role": "user",
+                "content": [
+                    {"type": "tool_result", "tool_use_id": "a", "content": [TEXT_42], **MARK},
+                    {"type": "image", "source": {"type": "url", "url": "https://a"}, **MARK},
+                ],
+            },
+        ],
+        **MARK,
+    }
+    got = decoded(**body)
+    assert got.to_anthropic() == body
+    assert "cache_control" not in json.dumps([got.to_openai(), got.tools[:2]])
+    marked = got.to_openai(cache_control=True)
+    assert marked[1]["content"] == [{"type": "text", "text": "Hi", **MARK}]
+
+
+TEXT_42 = {"type": "text", "text": "42"}
+
+
+def test_marks_of_clients_that_speak_chat_go_on_to_anthropic_too() -> None:
+    part = {"type": "text", "text": "A long handbook.", **MARK}
+    request = OpenAIChat().decode(
+        {"messages": [{"role": "system", "content": [part]}, {"role": "user", "content": "Hi"}]}
+    )
+    assert request.to_anthropic()["system"] == [part]
+    assert request.to_openai(cache_control=True)[0]["content"] == [part]
 
 
 def test_the_same_conversation_goes_on_to_anthropic_as_it_came() -> None:

@@ -409,6 +409,25 @@ def test_every_event_stream_has_a_reader_here() -> None:
     assert {type(format) for format in EVENT_STREAMS} == HEAR.keys()
 
 
+USED = Usage(100, 7, 40, 3, 50)
+TOLD = {
+    OpenAIChat: '"prompt_tokens_details":{"cached_tokens":40,"cache_write_tokens":50}',
+    OpenAIResponses: '"input_tokens_details":{"cached_tokens":40,"cache_write_tokens":50}',
+    AnthropicMessages: '"input_tokens":10,"cache_creation_input_tokens":50,'
+    '"cache_read_input_tokens":40',
+    UIMessages: '"inputTokenDetails":{"cacheReadTokens":40,"cacheWriteTokens":50}',
+    AGUI: '"cachedInputTokens":40,"cacheWriteInputTokens":50',
+    Events: '"cached_tokens":40,"reasoning_tokens":3,"cache_write_tokens":50',
+}
+
+
+@pytest.mark.parametrize("format", EVENT_STREAMS, ids=lambda f: f.route)
+def test_what_was_read_from_a_cache_and_what_was_written_are_told_apart(
+    format: RequestFormat,
+) -> None:
+    assert TOLD[type(format)].encode() in wire(as_asked(format), run([USED], "finish"))
+
+
 # Every route of a ChatApp
 
 MESSAGES = [{"role": "user", "content": "hi"}]

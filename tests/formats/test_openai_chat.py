@@ -154,7 +154,7 @@ data: {…,"choices":[{"index":0,"delta":{"content":"null"},"finish_reason":null
 
 data: {…,"choices":[{"index":0,"delta":{},"finish_reason":"length"}],"usage":null}
 
-data: {…,"choices":[],"usage":{"prompt_tokens":10,"completion_tokens":5,"total_tokens":15,"prompt_tokens_details":{"cached_tokens":4},"completion_tokens_details":{"reasoning_tokens":3}}}
+data: {…,"choices":[],"usage":{"prompt_tokens":10,"completion_tokens":5,"total_tokens":15,"prompt_tokens_details":{"cached_tokens":4,"cache_write_tokens":0},"completion_tokens_details":{"reasoning_tokens":3}}}
 
 data: [DONE]
 
@@ -418,7 +418,7 @@ def test_the_whole_answer_is_written_exactly_like_this() -> None:
         b'{"id":"b","type":"function","function":{"name":"time","arguments":"{}"}}]},'
         b'"logprobs":null,"finish_reason":"tool_calls"}],'
         b'"usage":{"prompt_tokens":1,"completion_tokens":2,"total_tokens":3,'
-        b'"prompt_tokens_details":{"cached_tokens":0},'
+        b'"prompt_tokens_details":{"cached_tokens":0,"cache_write_tokens":0},'
         b'"completion_tokens_details":{"reasoning_tokens":0}}}'
     )
 

@@ -99,7 +99,7 @@ data: {"type":"part-ended","seq":16,"part":{"index":3,"kind":"tool_call","ordina
 
 id: run:17
 event: usage-reported
-data: {"type":"usage-reported","seq":17,"usage":{"type":"usage","input_tokens":10,"output_tokens":5,"cached_tokens":4,"reasoning_tokens":3,"additive":false}}
+data: {"type":"usage-reported","seq":17,"usage":{"type":"usage","input_tokens":10,"output_tokens":5,"cached_tokens":4,"reasoning_tokens":3,"cache_write_tokens":0,"additive":false}}
 
 id: run:18
 event: item-added
@@ -127,7 +127,7 @@ data: {"type":"step-ended","seq":23,"step":1}
 
 id: run:24
 event: run-finished
-data: {"type":"run-finished","seq":24,"usage":{"type":"usage","input_tokens":10,"output_tokens":5,"cached_tokens":4,"reasoning_tokens":3,"additive":false},"reason":"length","native":"max_tokens"}
+data: {"type":"run-finished","seq":24,"usage":{"type":"usage","input_tokens":10,"output_tokens":5,"cached_tokens":4,"reasoning_tokens":3,"cache_write_tokens":0,"additive":false},"reason":"length","native":"max_tokens"}
 
 """  # noqa: E501
     chunks = [

@@ -206,7 +206,7 @@ def test_a_step_has_no_name_and_raw_events_are_not_carried() -> None:
 
 USAGE = (
     '{"type":"message-metadata","messageMetadata":{"usage":{"inputTokens":10,'
-    '"inputTokenDetails":{"cacheReadTokens":4},"outputTokens":5,'
+    '"inputTokenDetails":{"cacheReadTokens":4,"cacheWriteTokens":0},"outputTokens":5,'
     '"outputTokenDetails":{"reasoningTokens":3},"totalTokens":15}}}'
 )
 

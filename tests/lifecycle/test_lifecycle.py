@@ -648,6 +648,15 @@ def test_a_count_that_a_later_usage_leaves_out_stays_as_it_was() -> None:
     assert run(Usage(0, 0), Usage(0, 0))[-1] == RunFinished(4, Usage(), "stop")
 
 
+def test_what_was_written_to_a_cache_is_counted_like_the_rest() -> None:
+    kept = run(Usage(10, cache_write_tokens=4), Usage(0, 5))
+    assert kept[-1] == RunFinished(4, Usage(10, 5, cache_write_tokens=4), "stop")
+    calls = run(Usage(9, cache_write_tokens=4), Step(), Usage(9, cache_write_tokens=3))
+    assert calls[-1].usage == Usage(18, cache_write_tokens=7)  # type: ignore[attr-defined]
+    one = Usage(1, additive=True, cache_write_tokens=1)
+    assert run(one, one)[-1].usage == Usage(2, cache_write_tokens=2)  # type: ignore[attr-defined]
+
+
 def test_additive_usage_is_added() -> None:
     events = run(Usage(10, 1, 2, 3, additive=True), Usage(0, 4, 5, 6, additive=True))
     assert events[-1] == RunFinished(4, Usage(10, 5, 7, 9), "stop", None)

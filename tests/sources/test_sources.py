@@ -211,6 +211,16 @@ CASES: dict[str, tuple[dict[str, Any], list[Chunk]]] = {
         body({"delta": {"content": "x"}, "finish_reason": "stop"}, usage=USAGE),
         [Text("x"), Finish("stop", "stop"), Usage(10, 5, 4, 3)],
     ),
+    "usage with what was written to a cache": (
+        body(
+            usage=USAGE | {"prompt_tokens_details": {"cached_tokens": 4, "cache_write_tokens": 5}}
+        ),
+        [Usage(10, 5, 4, 3, 5)],
+    ),
+    "the same in litellm's older words": (
+        body(usage=USAGE | {"prompt_tokens_details": {"cache_creation_tokens": 5}}),
+        [Usage(10, 5, 0, 3, 5)],
+    ),
     "usage without details": (
         body(
             usage={

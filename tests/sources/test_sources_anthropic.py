@@ -225,6 +225,7 @@ def test_a_stream_becomes_the_message_that_the_sdk_makes_of_it(
         used.output_tokens,
         cached,
         details.thinking_tokens if details else 0,
+        used.cache_creation_input_tokens or 0,
     )
     assert ours.native_finish_reason == theirs.stop_reason
 

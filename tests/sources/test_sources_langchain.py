@@ -86,6 +86,21 @@ def chunks(stream: list[dict[str, Any]]) -> list[Any]:
     return [made(**fields) for fields in stream]
 
 
+@pytest.mark.parametrize(
+    "written",
+    [
+        {"cache_creation": 5},
+        {"cache_creation": 0, "ephemeral_5m_input_tokens": 2, "ephemeral_1h_input_tokens": 3},
+        {"ephemeral_5m_input_tokens": 5},
+    ],
+    ids=str,
+)
+def test_what_was_written_to_a_cache_is_counted_once(written: dict[str, Any]) -> None:
+    used = ADDED | {"input_token_details": {"cache_read": 4, **written}}
+    (message,) = chunks([{"content": "", "usage_metadata": used}])
+    assert message_of([message]).usage == Usage(10, 1, 4, 2, 5)
+
+
 @pytest.mark.parametrize("name", STREAMS)
 def test_a_stream_becomes_the_message_that_the_sum_of_its_chunks_is(name: str) -> None:
     items = chunks(STREAMS[name])

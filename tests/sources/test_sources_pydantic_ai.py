@@ -85,6 +85,15 @@ def test_a_run_becomes_the_message_that_the_agent_makes_of_it() -> None:
     assert message.finish_reason == "stop"
 
 
+def test_what_the_cache_had_a_part_in_is_counted() -> None:
+    seen = events(weather_agent())
+    used = seen[-1].result.usage
+    used.cache_read_tokens, used.cache_write_tokens = 4, 5
+    usage = message_of(seen).usage
+    assert usage is not None
+    assert (usage.cached_tokens, usage.cache_write_tokens) == (4, 5)
+
+
 def test_each_answer_of_the_model_is_a_step_of_its_own() -> None:
     history = message_of(events(weather_agent())).to_openai()
     assert [message["role"] for message in history] == ["assistant", "tool", "tool", "assistant"]

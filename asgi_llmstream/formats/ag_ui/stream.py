@@ -234,6 +234,7 @@ class _Encoder:
             "totalTokens": usage.total_tokens,
             "reasoningTokens": usage.reasoning_tokens,
             "cachedInputTokens": usage.cached_tokens,
+            "cacheWriteInputTokens": usage.cache_write_tokens,
         }
         # A count that the client cannot read would cost the user the whole answer.
         readable = {name: count for name, count in counts.items() if 0 <= count <= _MAX_COUNT}

@@ -1,8 +1,9 @@
 """The body of `POST /messages`, as a `ChatRequest`.
 
 Of the content blocks, texts, images, documents in base64, tool calls and results and thinking
-become what chat has for them. Blocks of other types stay among the content as they are, so that
-`to_anthropic` gives them back; `cache_control` and `citations` stay in `ChatRequest.body` only.
+become what chat has for them, and `cache_control` stands where it stood. Blocks of other types stay
+among the content as they are, so that `to_anthropic` gives them back; `citations` stay in
+`ChatRequest.body` only.
 """
 
 from __future__ import annotations
@@ -167,7 +168,8 @@ def _messages(message: _Message, at: str) -> list[ChatMessage]:
                 results.append(_tool_result(block, here))
             case "tool_use":
                 use = convert(block, _ToolUse, here)
-                calls.append(chat.call(use.id, use.name, dumps(use.input).decode()))
+                call = chat.call(use.id, use.name, dumps(use.input).decode())
+                calls.append(call | given(block, _MARK))
             case "thinking" | "redacted_thinking":
                 thinking.append(block)
             case _:
@@ -186,6 +188,7 @@ def _tool_result(block: dict[str, Any], at: str) -> ChatMessage:
         content=_content(result.content or "", f"{at}.content"),
         tool_call_id=result.tool_use_id,
         failed=bool(result.is_error),
+        cache_control=block.get("cache_control"),
     )
 
 
@@ -195,8 +198,16 @@ def _content(content: _Content, at: str) -> _Content:
     return chat.just_text([_part(block, f"{at}[{i}]") for i, block in enumerate(content)])
 
 
+_MARK = ("cache_control",)
+
+
 def _part(block: dict[str, Any], at: str) -> dict[str, Any]:
     """A block in chat's words; one that chat has no word for is as it was sent."""
+    part = _in_chats_words(block, at)
+    return block if part is None else part | given(block, _MARK)
+
+
+def _in_chats_words(block: dict[str, Any], at: str) -> dict[str, Any] | None:
     match block.get("type"):
         case "text":
             return {"type": "text", "text": convert(block, _Text, at).text}
@@ -210,7 +221,7 @@ def _part(block: dict[str, Any], at: str) -> dict[str, Any]:
                 file = {"file_data": _url(document.source)}
                 title = {"filename": document.title} if document.title else {}
                 return {"type": "file", "file": file | title}
-    return block
+    return None
 
 
 def _url(source: _Source) -> str:

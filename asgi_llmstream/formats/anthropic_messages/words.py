@@ -91,11 +91,12 @@ def stop_reason(reason: FinishReason, native: str | None, last: PartKind | None)
 
 
 def usage_object(usage: Usage | None) -> dict[str, Any]:
-    # What was read from a cache is not among Anthropic's `input_tokens`.
+    # What a cache had a part in is not among Anthropic's `input_tokens`.
     usage = usage or Usage()
+    apart = usage.cached_tokens + usage.cache_write_tokens
     return {
-        "input_tokens": max(0, usage.input_tokens - usage.cached_tokens),
-        "cache_creation_input_tokens": 0,
+        "input_tokens": max(0, usage.input_tokens - apart),
+        "cache_creation_input_tokens": usage.cache_write_tokens,
         "cache_read_input_tokens": usage.cached_tokens,
         "output_tokens": usage.output_tokens,
         "output_tokens_details": {"thinking_tokens": usage.reasoning_tokens},

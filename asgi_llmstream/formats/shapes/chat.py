@@ -29,7 +29,7 @@ def json_schema(name: str = "answer", **fields: Any) -> dict[str, Any]:
 def just_text(parts: list[dict[str, Any]]) -> Content:
     """Content parts; of a text alone only the text, since some servers know no other content."""
     match parts:
-        case [{"type": "text", "text": str(text)}]:
+        case [{"type": "text", "text": str(text), **rest}] if not rest:
             return text
     return parts
 

@@ -221,7 +221,10 @@ class _Encoder:
             return b""
         counts = {
             "inputTokens": usage.input_tokens,
-            "inputTokenDetails": {"cacheReadTokens": usage.cached_tokens},
+            "inputTokenDetails": {
+                "cacheReadTokens": usage.cached_tokens,
+                "cacheWriteTokens": usage.cache_write_tokens,
+            },
             "outputTokens": usage.output_tokens,
             "outputTokenDetails": {"reasoningTokens": usage.reasoning_tokens},
             "totalTokens": usage.total_tokens,
