@@ -8,6 +8,7 @@ ends when no stream is left.
 from __future__ import annotations
 
 import heapq
+import logging
 import math
 from contextvars import Context
 from itertools import count
@@ -23,15 +24,19 @@ from .drain import draining
 
 __all__ = ["Ticked", "Ticker"]
 
+logger = logging.getLogger("asgi_llmstream")
+
 # Seconds until a signal is noticed: its handler only notes it, and wakes no event loop.
 _SIGNAL_LATENCY = 0.1
+# Seconds until a `tick` that raised is called again.
+_AFTER_FAILURE = 1.0
 
 
 class Ticked(Protocol):
     """Something with deadlines."""
 
     def tick(self, now: float) -> float:
-        """Act on every deadline that has passed; must not block or raise.
+        """Act on every deadline that has passed; must not block. What it raises is logged.
 
         Returns:
             The time at which it wants to be looked at again, at the latest; `math.inf` for
@@ -118,7 +123,16 @@ class Ticker:
                 due.append(forgotten_or_due)
         for ticked in due:
             if ticked in self._active:
-                self.look(ticked, ticked.tick(now))
+                self.look(ticked, _tick(ticked, now))
+
+
+def _tick(ticked: Ticked, now: float) -> float:
+    """Have it look at its deadlines. Its failure is not to be that of all others."""
+    try:
+        return ticked.tick(now)
+    except Exception:
+        logger.exception("a look at deadlines raised: the next one is in %s s", _AFTER_FAILURE)
+        return now + _AFTER_FAILURE
 
 
 # The only state of the package that outlives a stream, and it dies with its loop.
