@@ -44,7 +44,7 @@ from .errors import (
 from .foreign.middleware import LLMStreamMiddleware
 from .message import Message, MessageToolCall
 from .options import StreamOptions
-from .producers import Emitter, accumulate, from_callbacks
+from .producers import Emitter, accumulate, chunks, from_callbacks
 from .request import ChatMessage, ChatRequest
 from .runtime import StreamResult, drain, draining
 from .sse import ServerSentEvent
@@ -89,6 +89,7 @@ __all__ = [
     "UpstreamTruncated",
     "Usage",
     "accumulate",
+    "chunks",
     "collect",
     "drain",
     "draining",

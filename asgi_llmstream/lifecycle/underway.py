@@ -45,6 +45,10 @@ class Underway:
             case "left":
                 self._promised.clear()
 
+    def __bool__(self) -> bool:
+        """Return whether a call is under way."""
+        return bool(self._promised)
+
     def check(self) -> None:
         """Refuse to take for whole what is not.
 

@@ -1,11 +1,12 @@
-"""Producers of any kind: iterables, threads, callbacks, and one whose words are kept.
+"""Producers of any kind: iterables, threads, callbacks, and what passes their words on.
 
-Private: the root shows `accumulate`, `from_callbacks` and `Emitter`.
+Private: the root shows `accumulate`, `chunks`, `from_callbacks` and `Emitter`.
 """
 
 from .accumulate import accumulate
 from .callbacks import Emitter, from_callbacks
 from .iterables import Producer, Steps, Stream, discard, is_reusable, open_steps
+from .through import chunks
 
 __all__ = [
     "Emitter",
@@ -13,6 +14,7 @@ __all__ = [
     "Steps",
     "Stream",
     "accumulate",
+    "chunks",
     "discard",
     "from_callbacks",
     "is_reusable",

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncIterator
 from typing import Any
 
-import anyio
-
-from ..chunks import Error, Upstream
-from ..lifecycle import Underway
+from ..chunks import Chunk
 from ..message import Message
-from ..sources import chunks_of
-from .iterables import Producer, Steps, discard, open_steps
+from .iterables import Producer, Steps, discard
+from .through import read_through
 
 __all__ = ["Accumulation", "accumulate"]
 
@@ -43,11 +40,18 @@ class Accumulation:
     """
 
     def __init__(self, source: Producer) -> None:
-        self.message = Message()
+        self.message = message = Message()
         self._source = source
-        # It holds no reference to `self`: a circle would keep both from being closed in time.
         self._opened: list[Steps] = []
-        self._chunks = _pass_through(source, self.message, self._opened)
+
+        # It holds no reference to `self`: a circle would keep both from being closed in time.
+        def add(item: object, said: list[Chunk]) -> tuple[object]:
+            nonlocal message
+            for chunk in said:
+                message += chunk
+            return (item,)
+
+        self._chunks = read_through(source, add, self._opened)
 
     def __aiter__(self) -> AsyncIterator[Any]:
         """The chunks.
@@ -65,46 +69,3 @@ class Accumulation:
         await self._chunks.aclose()
         if not self._opened:
             await discard(self._source)
-
-
-async def _pass_through(
-    source: Producer, message: Message, opened: list[Steps]
-) -> AsyncGenerator[Any, None]:
-    steps = await open_steps(source)
-    opened.append(steps)
-    underway = Underway()
-    try:
-        advance = steps.advance()
-        while True:
-            try:
-                item = await advance
-            except StopAsyncIteration:
-                underway.check()
-                return
-            failed = _add(message, underway, item)
-            try:
-                yield item
-            except GeneratorExit:
-                raise
-            except BaseException as error:
-                # It may belong to a scope that the source holds across its `yield`.
-                if steps.throw is None:
-                    raise
-                advance = steps.throw(error)
-            else:
-                if failed:
-                    return
-                advance = steps.advance()
-    finally:
-        await steps.close(lambda: anyio.CancelScope(shield=True))
-
-
-def _add(message: Message, underway: Underway, item: object) -> bool:
-    """Add the item's chunks, and say whether one was an `Error`, after which nothing counts."""
-    for chunk in chunks_of(item):
-        message += chunk
-        if type(chunk) is Upstream:
-            underway.hear(chunk)
-        if isinstance(chunk, Error):
-            return True
-    return False
