@@ -28,7 +28,9 @@ class StreamResult(Struct, frozen=True, kw_only=True):
             others write (`LLMStreamMiddleware`).
         error: what was raised, for the log and for decisions, never for the client.
         disconnected: whether the client had left before it had the end; with
-            `on_disconnect="complete"` also where the outcome is "finished".
+            `on_disconnect="complete"` also where the outcome is "finished". So it is where the
+            answer was whole, and the server failed, refused or cancelled its last `send`. A
+            disconnect does not count that is told while that `send` runs, and it returns.
         time_to_first_chunk: seconds from the producer's start to its first event; None if none
             came.
         duration: seconds from the producer's start to its end.

@@ -26,6 +26,10 @@ def is_last(message: Message) -> bool:
     return message["type"] == "http.response.body" and not message.get("more_body", False)
 
 
+def says_the_end(message: Message) -> bool:
+    return b"[DONE]" in message.get("body", b"")
+
+
 def says_something(message: Message) -> bool:
     return b"Hel" in message.get("body", b"")
 
@@ -104,15 +108,18 @@ class Exchange:
 
 
 class Streamed(Exchange):
-    """An exchange with one stream of ours.
+    """An exchange with one stream, whose results `on_finish` notes.
 
-    Attributes:
-        results: what `on_finish` was told.
+    Args:
+        source: a producer; or an application, below the middleware.
+        sticks: see `Exchange`.
+        whole: answer in one piece.
+        options: of the stream.
     """
 
     def __init__(
         self,
-        producer: AsyncIterator[str],
+        source: Any,
         sticks: Callable[[Message], bool] = never,
         *,
         whole: bool = False,
@@ -120,13 +127,14 @@ class Streamed(Exchange):
     ) -> None:
         self.results: list[StreamResult] = []
         clock = ManualClock()
-        app = LLMStream(
-            producer,
-            whole=whole,
-            options=StreamOptions(clock=clock, **options),
-            on_finish=self.results.append,
-        )
-        super().__init__(app, clock, sticks)
+        around: Any = {
+            "options": StreamOptions(clock=clock, **options),
+            "on_finish": self.results.append,
+        }
+        if callable(source):
+            super().__init__(LLMStreamMiddleware(source, **around), clock, sticks)
+        else:
+            super().__init__(LLMStream(source, whole=whole, **around), clock, sticks)
 
     @property
     def end(self) -> tuple[str, bool]:
@@ -147,8 +155,8 @@ async def short() -> AsyncIterator[str]:
     ("producer", "sticks", "outcome"),
     [
         (silent, says_something, "shutdown"),
-        (silent, is_last, "shutdown"),
-        (short, is_last, "finished"),
+        (silent, says_the_end, "shutdown"),
+        (short, says_the_end, "finished"),
     ],
     ids=["in mid-stream", "with the error", "with the end"],
 )
@@ -242,3 +250,64 @@ async def test_a_disconnect_in_mid_request_while_the_process_drains_is_answered(
         drain()
         exchange.left.set()
     assert exchange.sent[0]["status"] == 503
+
+
+async def foreign(scope: Any, receive: Any, send: Any) -> None:
+    headers = [(b"content-type", b"text/event-stream")]
+    await send({"type": "http.response.start", "status": 200, "headers": headers})
+    await send({"type": "http.response.body", "body": b"data: Hel\n\n"})
+
+
+class Ending(Streamed):
+    """An exchange with a short answer, whose last message is held back."""
+
+    def __init__(self, kind: str, **options: Any) -> None:
+        source = foreign if kind == "foreign" else short()
+        super().__init__(source, is_last, whole=kind == "whole", **options)
+
+
+@pytest.mark.parametrize("kind", ["streamed", "whole", "foreign"])
+class TestTheLastSend:
+    """Of an answer that was made to its end. Its outcome is always "finished"."""
+
+    async def test_that_is_stuck_is_given_up_soon_when_the_client_has_left(self, kind: str) -> None:
+        exchange = Ending(kind, close_timeout=2, send_timeout=None)
+        async with exchange.open():
+            exchange.left.set()
+            await settle()
+            await exchange.clock.advance(1.9)
+            assert not exchange.returned.is_set()
+            await exchange.clock.advance(0.1)
+        assert exchange.end == ("finished", True)
+
+    # As on hypercorn, which says at every end that the client has left.
+    async def test_that_returns_was_taken_whatever_was_said_of_the_client_meanwhile(
+        self, kind: str
+    ) -> None:
+        exchange = Ending(kind)
+        async with exchange.open():
+            exchange.left.set()
+            await settle()
+            exchange.free.set()
+        assert is_last(exchange.sent[-1])
+        assert exchange.end == ("finished", False)
+
+    async def test_that_raises_was_not_taken(self, kind: str) -> None:
+        exchange = Ending(kind)
+        async with exchange.open():
+            exchange.error = OSError("gone")
+            exchange.free.set()
+        assert exchange.end == ("finished", True)
+
+    async def test_that_the_server_cancels_was_not_taken(self, kind: str) -> None:
+        exchange = Ending(kind)
+        async with exchange.open():
+            exchange.request.cancel()
+        assert exchange.end == ("finished", True)
+
+    async def test_that_is_cancelled_as_it_returns_was_taken_if_it_did(self, kind: str) -> None:
+        exchange = Ending(kind)
+        async with exchange.open():
+            exchange.free.set()
+            exchange.request.cancel()
+        assert exchange.end == ("finished", not any(map(is_last, exchange.sent)))
