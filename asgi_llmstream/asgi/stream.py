@@ -17,6 +17,7 @@ from ..runtime import Audience, Generation, OnFinish
 from .admission import Admitted, Door
 from .delivery import Delivery, StreamDelivery, WholeDelivery, conclude
 from .encoding import encoded
+from .held import HeldEnd
 from .http import Headers, RawHeaders, Receive, Scope, Send, merge_headers, send_empty, send_json
 
 __all__ = ["LLMStream", "collect", "encode_stream"]
@@ -118,14 +119,18 @@ class LLMStream:
         generation = make_generation(
             producer, self._format, options, self._model, admitted.audience
         )
+        end = HeldEnd(send)
         delivery = self._delivery(
-            generation, self._format, options, send, status=self._status, headers=self.headers
+            generation, self._format, options, end.send, status=self._status, headers=self.headers
         )
         generation.start()
         try:
             await delivery.run(receive)
         finally:
-            await conclude(generation)
+            try:
+                await conclude(generation)
+            finally:
+                await end.release()
 
     def _take_producer(self) -> Producer:
         producer = self._producer

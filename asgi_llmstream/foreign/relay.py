@@ -15,6 +15,7 @@ import anyio.lowlevel
 
 from ..asgi.admission import Admitted, Around, Door
 from ..asgi.delivery import StreamDelivery
+from ..asgi.held import HeldEnd
 from ..asgi.http import App, ASGIMessage, Receive, Scope, Send, send_text
 from ..backend import own_task, spawn
 from ..errors import LLMStreamError, Overloaded
@@ -39,6 +40,7 @@ class Relay:
     def __init__(self, scope: Scope, receive: Receive, send: Send, door: Door) -> None:
         self._scope = scope
         self._server_send = send
+        self._end = HeldEnd(send)
         self._door = door
         self._around = Around(door, scope)
         self._receiver = Receiver(receive)
@@ -69,7 +71,10 @@ class Relay:
         if self._refusal is not None:
             self._refusal.over()
         if self._run is not None:
-            await self._run.conclude()
+            try:
+                await self._run.conclude()
+            finally:
+                await self._end.release()
 
     async def _send(self, message: ASGIMessage) -> None:
         """The application's `send`."""
@@ -109,7 +114,7 @@ class Relay:
             run,
             as_is,
             admitted.options,
-            self._server_send,
+            self._end.send,
             status=start["status"],
             headers=_against_buffering(start),
             framing=as_is,

@@ -11,6 +11,7 @@ import anyio
 import pytest
 
 from asgi_llmstream import ChatApp, LLMStream, LLMStreamMiddleware, StreamOptions, StreamResult
+from asgi_llmstream.foreign.run import LATENCY
 from asgi_llmstream.testing import ManualClock, settle
 
 pytestmark = pytest.mark.anyio
@@ -311,3 +312,90 @@ class TestTheLastSend:
             exchange.free.set()
             exchange.request.cancel()
         assert exchange.end == ("finished", not any(map(is_last, exchange.sent)))
+
+
+# granian exits when its connections have ended, whatever their tasks still do.
+
+
+class Late:
+    """Streams that wait for `go`, each as one that has to end in another way."""
+
+    def __init__(self) -> None:
+        self.go = anyio.Event()
+
+    async def word(self) -> AsyncIterator[str]:
+        await self.go.wait()
+        yield "Hel"
+
+    async def word_and_silence(self) -> AsyncIterator[str]:
+        await self.go.wait()
+        yield "Hel"
+        await anyio.sleep_forever()
+
+    async def silence(self) -> AsyncIterator[str]:
+        await anyio.sleep_forever()
+        yield ""
+
+    async def foreign(self, scope: Any, receive: Any, send: Any) -> None:
+        headers = [(b"content-type", b"text/event-stream")]
+        await send({"type": "http.response.start", "status": 200, "headers": headers})
+        await self.go.wait()
+        await send({"type": "http.response.body", "body": b"data: Hel\n\n"})
+
+
+@pytest.mark.parametrize(
+    ("make", "end"),
+    [
+        (lambda late, **around: LLMStream(late.word(), **around), b"[DONE]"),
+        (lambda late, **around: LLMStream(late.word(), whole=True, **around), b'"stop"'),
+        (lambda late, **around: LLMStream(late.word_and_silence(), **around), b"[DONE]"),
+        (lambda late, **around: LLMStream(late.silence(), **around), b'"error"'),
+        (lambda late, **around: LLMStreamMiddleware(late.foreign, **around), b"data: Hel"),
+    ],
+    ids=["streamed", "whole", "broken off", "refused", "foreign"],
+)
+async def test_while_the_process_drains_a_connection_stays_open_until_on_finish_has_run(
+    make: Any, end: bytes, drain: Callable[[], None]
+) -> None:
+    clock, late, finish, finished = ManualClock(), Late(), anyio.Event(), anyio.Event()
+
+    async def on_finish(result: StreamResult) -> None:
+        await finish.wait()
+        finished.set()
+
+    options = StreamOptions(clock=clock, shutdown_grace=5, commit_after=None)
+    exchange = Exchange(make(late, options=options, on_finish=on_finish), clock)
+    async with exchange.open():
+        drain()
+        late.go.set()
+        await exchange.clock.advance(0)  # it is noticed
+        await exchange.clock.advance(5 + LATENCY)
+        so_far = [*exchange.sent]
+        finish.set()
+    assert finished.is_set()
+    assert end in b"".join(message.get("body", b"") for message in so_far)
+    assert not any(map(is_last, so_far))
+    assert exchange.sent == [
+        *so_far,
+        {"type": "http.response.body", "body": b"", "more_body": False},
+    ]
+
+
+async def test_a_connection_that_stays_open_gets_its_end_also_where_its_server_cancels_it(
+    drain: Callable[[], None],
+) -> None:
+    late, finish = Late(), anyio.Event()
+
+    async def on_finish(result: StreamResult) -> None:
+        await finish.wait()
+
+    exchange = Exchange(LLMStream(late.word(), on_finish=on_finish), ManualClock())
+    async with exchange.open():
+        drain()
+        late.go.set()
+        await settle()
+        exchange.request.cancel()
+        await settle()
+        assert not any(map(is_last, exchange.sent))
+        finish.set()
+    assert is_last(exchange.sent[-1])
