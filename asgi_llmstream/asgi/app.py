@@ -36,7 +36,7 @@ from .stream import LLMStream
 __all__ = ["Answer", "ChatApp"]
 
 Answer = Callable[[ChatRequest], Stream]
-"""What a user writes: a request in, chunks out."""
+"""What a user writes: a request in, chunks or a whole answer out."""
 
 _Handler = Callable[[Scope, Receive, Send], Awaitable[None]]
 

@@ -38,9 +38,9 @@ class LLMStream:
     """An ASGI application that answers one request with a stream.
 
     Args:
-        producer: an async generator or another async iterable of chunks, an awaitable of one, or
-            a function that returns either. A function makes the stream good for many requests;
-            anything else is used up by its first.
+        producer: an async generator or another iterable of chunks, a whole answer, an awaitable
+            of one, or a function that returns either. A function or a whole answer makes the
+            stream good for many requests; anything else is used up by its first.
         format: the wire format; OpenAI chat completions if left out.
         options: intervals, deadlines and limits.
         on_finish: called once with the `StreamResult`, however the stream ends.

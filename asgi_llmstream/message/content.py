@@ -2,14 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import msgspec
 
-from ..chunks import Data, File, Source, ToolResult
+from ..chunks import (
+    Chunk,
+    Data,
+    File,
+    Reasoning,
+    Refusal,
+    Source,
+    Step,
+    Text,
+    ToolCall,
+    ToolResult,
+)
 from ..events import Part, PartKind
 
-__all__ = ["Content", "MessagePart", "MessageToolCall"]
+__all__ = ["Content", "MessagePart", "MessageToolCall", "chunks_of_content"]
 
 
 class MessageToolCall(msgspec.Struct, frozen=True):
@@ -64,3 +76,27 @@ class MessagePart:
 
 
 Content = MessagePart | ToolResult | Source | File | Data
+
+
+def chunks_of_content(content: Iterable[Content]) -> Iterator[Chunk]:
+    """Return what a producer would have to yield for it."""
+    step = None
+    for item in content:
+        if not isinstance(item, MessagePart):
+            yield item
+            continue
+        if step not in (None, item.part.step):
+            yield Step()
+        step = item.part.step
+        yield _chunk_of(item)
+
+
+def _chunk_of(part: MessagePart) -> Chunk:
+    match part.kind:
+        case "reasoning":
+            return Reasoning(part.text, part.signature)
+        case "refusal":
+            return Refusal(part.text)
+        case "tool_call":
+            return ToolCall(part.part.id, part.part.name, part.text)
+    return Text(part.text)

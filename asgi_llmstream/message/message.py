@@ -6,12 +6,12 @@ and runs a lifecycle of its own over them.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import msgspec
 
-from ..chunks import Data, File, FinishReason, Raw, Source, ToolResult, Usage
+from ..chunks import Chunk, Data, File, Finish, FinishReason, Raw, Source, ToolResult, Usage
 from ..events import (
     Event,
     ItemAdded,
@@ -27,7 +27,7 @@ from ..events import (
 )
 from ..lifecycle import Lifecycle
 from ..sources import chunks_of
-from .content import Content, MessagePart, MessageToolCall
+from .content import Content, MessagePart, MessageToolCall, chunks_of_content
 from .history import turns_of
 from .stored import Stored, restored, stored
 
@@ -174,6 +174,15 @@ class Message:
         `{"invalid_json": "..."}`.
         """
         return [message for turn in turns_of(self.content) for message in turn.to_anthropic()]
+
+    def to_chunks(self) -> Iterator[Chunk]:
+        """The chunks that make it again, each of its parts in one: what a producer that yields or
+        returns the message says. One that broke off says how far it came."""
+        yield from chunks_of_content(self.content)
+        if self.usage is not None:
+            yield self.usage
+        if self.finish_reason is not None:
+            yield Finish(self.finish_reason, self.native_finish_reason)
 
     def to_dict(self) -> dict[str, Any]:
         """All of it in JSON's types, for a database: its fields by name, and in "content" a dict

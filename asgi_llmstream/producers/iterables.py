@@ -3,28 +3,47 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import AsyncIterable, Awaitable, Callable, Iterable, Sequence
+from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from contextlib import AbstractAsyncContextManager, AbstractContextManager
-from typing import Any
+from typing import Any, Protocol
 
+from ..chunks import Chunk
+from ..sources import is_item
 from .threads import ThreadIterator
 
 __all__ = ["Producer", "Steps", "Stream", "discard", "is_reusable", "open_steps"]
 
+
+class _TellsChunks(Protocol):
+    """A `Message`."""
+
+    def to_chunks(self) -> Iterable[Chunk]: ...
+
+
+class _TellsMessages(Protocol):
+    """A result of Pydantic AI."""
+
+    def new_messages(self) -> Any: ...
+
+
+# Of a provider's own classes all others are iterable, if not as they should be.
+_Whole = Chunk | _TellsChunks | _TellsMessages
 _Iterable = AsyncIterable[Any] | Iterable[Any]
-_Opened = _Iterable | AbstractAsyncContextManager[AsyncIterable[Any]]
+_Opened = _Iterable | AbstractAsyncContextManager[AsyncIterable[Any]] | _Whole
 
 Stream = _Opened | Awaitable[_Opened]
-"""Something to iterate over, an async context manager of it, or an awaitable of either."""
+"""Something to iterate over, an async context manager of it, or an awaitable of either. Or a whole
+answer: anything that a producer may yield."""
 
 Producer = Stream | Callable[[], Stream]
 """What a stream is made from; a function is called when it begins."""
 
 
 def is_reusable(producer: object) -> bool:
-    """Return whether it can be begun again: a function, or an iterable that is no iterator."""
+    """Return whether it can be begun again: a function, a whole answer, or an iterable that is no
+    iterator."""
     if not _is_iterable(producer):
-        return callable(producer) and not _is_manager(producer)
+        return is_item(producer) or _is_function(producer)
     return not (hasattr(producer, "__anext__") or hasattr(producer, "__next__"))
 
 
@@ -74,8 +93,7 @@ async def open_steps(producer: Any) -> Steps:
         RuntimeError: if it is a generator that has run already, which would pass for an empty
             answer.
     """
-    # A manager that `asynccontextmanager` made is callable too, as a decorator.
-    if callable(producer) and not _is_iterable(producer) and not _is_manager(producer):
+    if _is_function(producer):
         producer = producer()
     while not hasattr(producer, "__aiter__") and inspect.isawaitable(producer):
         producer = await producer
@@ -84,12 +102,14 @@ async def open_steps(producer: Any) -> Steps:
         owners.append(_Exit(producer))
         producer = await producer.__aenter__()
     if not _is_iterable(producer):
+        if is_item(producer):
+            return Steps(_whole(producer), owners)
         for owner in owners:
             await owner.aclose()
         raise TypeError(
             f"cannot stream from {type(producer).__qualname__}: give a generator, another "
-            "iterable, an async context manager of one, or an awaitable or function that "
-            "returns one"
+            "iterable, a whole answer, an async context manager of one, or an awaitable or "
+            "function that returns one"
         )
     if inspect.isasyncgen(producer) and producer.ag_frame is None:
         raise RuntimeError("this generator has run already: make one per stream")
@@ -99,10 +119,19 @@ async def open_steps(producer: Any) -> Steps:
 
 
 def _is_iterable(producer: object) -> bool:
-    # Text and mappings are chunks, not streams of them.
-    if isinstance(producer, str | bytes | dict):
-        return False
-    return hasattr(producer, "__aiter__") or hasattr(producer, "__iter__")
+    if hasattr(producer, "__aiter__"):
+        return True
+    # Text is no stream of letters, and a pydantic model none of its fields.
+    return hasattr(producer, "__iter__") and not is_item(producer)
+
+
+def _is_function(producer: object) -> bool:
+    # A manager that `asynccontextmanager` made is callable too, as a decorator.
+    return callable(producer) and not (_is_iterable(producer) or _is_manager(producer))
+
+
+async def _whole(answer: object) -> AsyncIterator[object]:
+    yield answer
 
 
 def _is_manager(producer: object) -> bool:

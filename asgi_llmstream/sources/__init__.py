@@ -16,7 +16,7 @@ from ..sse import ServerSentEvent
 from . import anthropic, google, langchain, openai, pydantic_ai, responses, sse
 from .failures import as_exception, public_error, read_error
 
-__all__ = ["as_exception", "chunks_of", "public_error"]
+__all__ = ["as_exception", "chunks_of", "is_item", "public_error"]
 
 Reader = Callable[[Any], Iterable[Chunk]]
 
@@ -42,14 +42,35 @@ def chunks_of(item: object) -> Iterable[Chunk]:
     return reader(item)
 
 
+def is_item(value: object) -> bool:
+    """Return whether `value` is something to say, though one could iterate over it."""
+    if isinstance(value, tuple):
+        return langchain.is_pair(value)
+    return type(value) in _READERS or _look_up(value) is not None
+
+
 def _find_reader(item: Any) -> Reader:
+    reader = _look_up(item)
+    if reader is None:
+        raise _unknown(type(item).__qualname__)
+    return reader
+
+
+def _look_up(item: Any) -> Reader | None:
     for kinds, reader in _BY_CLASS:
         if isinstance(item, kinds):
             return reader
-    for looks_like_it, reader in _BY_LOOKS:
-        if looks_like_it(item):
-            return reader
-    raise _unknown(type(item).__qualname__)
+    return next((reader for looks_like_it, reader in _BY_LOOKS if looks_like_it(item)), None)
+
+
+def _tells_chunks(item: object) -> bool:
+    """Return whether it is a `Message`, or whatever else knows its chunks itself."""
+    return hasattr(item, "to_chunks")
+
+
+def _read_told(item: Any) -> Iterable[Chunk]:
+    chunks: Iterable[Chunk] = item.to_chunks()
+    return chunks
 
 
 def _read_str(item: str) -> Iterable[Chunk]:
@@ -101,12 +122,15 @@ _BY_CLASS: tuple[tuple[type | tuple[type, ...], Reader], ...] = (
 
 # Tried in this order, with the first object of a class.
 _BY_LOOKS: tuple[tuple[Callable[[Any], bool], Reader], ...] = (
+    (_tells_chunks, _read_told),
     (sse.is_event, sse.read_event),
     (openai.is_chat, openai.read_chat),
     (langchain.is_message, langchain.read_message),
     (pydantic_ai.is_event, pydantic_ai.read_event),
+    (pydantic_ai.is_result, pydantic_ai.read_result),
     (google.is_response, google.read_response),
     (responses.is_event, responses.read_event),
+    (responses.is_whole, responses.read_whole),
     (anthropic.is_event, anthropic.read_event),
     (openai.is_helper_event, openai.read_helper_event),
 )
@@ -115,6 +139,7 @@ _BY_SHAPE: tuple[tuple[Callable[[dict[str, Any]], bool], Reader], ...] = (
     (lambda item: "choices" in item, openai.read_chat),
     (anthropic.is_event, anthropic.read_event),
     (responses.is_event, responses.read_event),
+    (responses.is_whole, responses.read_whole),
     (lambda item: bool(item.get("error")), read_error),
     (langchain.is_event, langchain.read_event),
     (sse.is_fields, sse.read_fields),

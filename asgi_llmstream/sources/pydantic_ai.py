@@ -1,4 +1,5 @@
-"""Pydantic AI's stream events, of `agent.run_stream_events()` and event stream handlers.
+"""Pydantic AI's stream events, of `agent.run_stream_events()` and event stream handlers, and the
+result of `agent.run()`.
 
 A model's words come in parts, which start, grow and end; each thing is read where it comes
 first. The run's end tells its usage, of all model calls together, and nothing else is its end:
@@ -8,6 +9,7 @@ an event stream handler is not told it.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
+from types import SimpleNamespace
 from typing import Any
 
 from ..chunks import (
@@ -21,9 +23,9 @@ from ..chunks import (
     Upstream,
     Usage,
 )
-from .base import SAY_THEIR_END, arguments, finish, get, string, under_way
+from .base import SAY_THEIR_END, arguments, finish, get, is_named, string, under_way
 
-__all__ = ["is_event", "read_event"]
+__all__ = ["is_event", "is_result", "read_event", "read_result"]
 
 
 def is_event(item: object) -> bool:
@@ -37,6 +39,27 @@ def read_event(item: Any) -> Iterable[Chunk]:
         return _read_run_result(item)
     reader = _EVENTS.get(kind)
     return under_way(() if reader is None else reader(item), _RUN)
+
+
+def is_result(item: object) -> bool:
+    """Return whether it looks like a `pydantic_ai.run.AgentRunResult`."""
+    return is_named(item, "AgentRunResult") and hasattr(item, "new_messages")
+
+
+def read_result(result: Any) -> Iterable[Chunk]:
+    """The run's messages as the events that they would have been."""
+    chunks: list[Chunk] = []
+    for message in result.new_messages():
+        for index, part in enumerate(message.parts):
+            event = SimpleNamespace(index=index, part=part)
+            if get(message, "kind") == "response":
+                chunks += _read_part(event)
+            elif get(part, "tool_call_id") and get(part, "part_kind") in _ANSWERS:
+                chunks += _read_result(event)
+    return [*under_way(chunks, _RUN), *_read_run_result(SimpleNamespace(result=result))]
+
+
+_ANSWERS = ("tool-return", "retry-prompt")
 
 
 def _read_part(event: Any) -> Iterator[Chunk]:

@@ -1,4 +1,5 @@
-"""OpenAI's Responses: stream events, as the SDK's objects (its helper stream's too) and dicts.
+"""OpenAI's Responses: stream events, as the SDK's objects (its helper stream's too) and dicts, and
+whole responses.
 
 Deltas are read, and not the `.done` events that repeat them. The tools that OpenAI runs itself
 (web search, code interpreter, MCP) are not read: nobody has to answer their calls.
@@ -12,11 +13,11 @@ from typing import Any
 
 from ..chunks import Chunk, Finish, Reasoning, Refusal, Text, ToolCallDelta, Upstream
 from .base import arguments, call_name, finish, get, string, under_way
-from .blocks import read_sources
+from .blocks import read_content, read_sources
 from .failures import read_error
 from .openai import read_usage
 
-__all__ = ["is_event", "read_event"]
+__all__ = ["is_event", "is_whole", "read_event", "read_whole"]
 
 
 def is_event(item: object) -> bool:
@@ -33,6 +34,38 @@ def read_event(item: Any) -> Iterable[Chunk]:
     # Only the events that hold the response name it.
     call = call_name(get(get(item, "response"), "id"))
     return under_way(() if reader is None else reader(item), call)
+
+
+def is_whole(item: object) -> bool:
+    """Return whether it looks like `openai.types.responses.Response`."""
+    return get(item, "object") == "response" and get(item, "output") is not None
+
+
+def read_whole(response: Any) -> Iterable[Chunk]:
+    if get(response, "error"):
+        return read_error(response)
+    chunks = [
+        chunk
+        for index, item in enumerate(get(response, "output"))
+        for chunk in _read_output(item, index)
+    ]
+    # One that runs in the background is not there yet.
+    if get(response, "status") not in (None, "completed", "incomplete"):
+        return under_way(chunks)
+    return [*chunks, *_read_end({"response": response})]
+
+
+def _read_output(item: Any, index: int) -> Iterator[Chunk]:
+    match get(item, "type"):
+        case "message":
+            yield from read_content(get(item, "content"))
+        case "reasoning":
+            texts = [*(get(item, "summary") or ()), *(get(item, "content") or ())]
+            yield Reasoning("\n\n".join(string(get(text, "text")) for text in texts))
+        case _:
+            for kind in ("response.output_item.added", "response.output_item.done"):
+                if reader := _MIDDLE.get(kind):
+                    yield from reader({"item": item, "output_index": index})
 
 
 def _read_text(event: Any) -> Iterator[Chunk]:

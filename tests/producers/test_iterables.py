@@ -81,7 +81,7 @@ async def test_every_close_is_tried_whatever_the_others_raise(
     assert "it was closed already" in caplog.text
 
 
-@pytest.mark.parametrize("producer", ["text", b"bytes", {"a": "dict"}, 42, None])
+@pytest.mark.parametrize("producer", [42, None, object()])
 async def test_what_is_no_stream_is_a_type_error_that_names_it(producer: Any) -> None:
     with pytest.raises(TypeError, match=f"cannot stream from {type(producer).__name__}"):
         await collect(producer)
