@@ -149,10 +149,11 @@ class Terminal(Event, frozen=True):
 
 
 class RunFinished(Terminal, frozen=True, tag="run-finished"):
-    """The answer is whole."""
+    """The answer is whole. `completed` is the time of it, in Unix seconds, where it is known."""
 
     reason: FinishReason
     native: str | None = None
+    completed: int | None = None
 
 
 class RunFailed(Terminal, frozen=True, tag="run-failed"):

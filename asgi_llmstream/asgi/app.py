@@ -51,8 +51,9 @@ class ChatApp:
 
     Args:
         answer: called once per request; an async generator function is the usual shape.
-        models: the names to list. The first is the one of requests that name none; other names
-            are passed on to `answer`, which may refuse them.
+        models: the names to list. The first is the one of requests that name none, unless there
+            are several and the protocol has a field for it: these are refused. Other names are
+            passed on to `answer`, which may refuse them.
         options: intervals, deadlines and limits.
         on_finish: called once per answer with its `StreamResult`, however it ended.
         formats: the protocols to speak, each at its `route`; all that there are if left out.
@@ -184,6 +185,8 @@ class ChatApp:
     ) -> None:
         if not (request.stream or answers_whole(format)):
             raise BadRequest("This protocol has no answers in one piece.", code="stream_only")
+        if format.names_model and not request.model and len(self._models) > 1:
+            raise BadRequest("model is required.", param="model", code="missing_field")
         request = replace(request, model=request.model or self._models[0], scope=scope)
         stream = LLMStream(
             lambda: self._answer(request),

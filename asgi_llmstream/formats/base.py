@@ -53,10 +53,13 @@ class RequestFormat(Format, Protocol):
     Attributes:
         route: where, below the app's mount, as "/chat/completions".
         method: "POST"; or "GET", whose requests are query strings.
+        names_model: whether its requests name the model: then one that does not is refused where
+            there are several.
     """
 
     route: ClassVar[str]
     method: ClassVar[Literal["GET", "POST"]]
+    names_model: ClassVar[bool]
 
     def decode(self, fields: dict[str, Any], /) -> ChatRequest:
         """The request that these fields make: of POST the body's JSON object, of GET those of

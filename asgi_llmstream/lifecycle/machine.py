@@ -142,8 +142,11 @@ class Lifecycle:
         row = _TABLE.get(type(chunk)) or _row_of(chunk)
         return row(self, chunk)
 
-    def finish(self) -> list[Event]:
+    def finish(self, completed: int | None = None) -> list[Event]:
         """The producer is done: close what is open, and end.
+
+        Args:
+            completed: the time, in Unix seconds.
 
         Raises:
             UpstreamTruncated: if a provider's answer was begun and has not ended.
@@ -160,7 +163,7 @@ class Lifecycle:
         if finish is not None:
             reason, native = finish.reason or reason, finish.native
         self.ended = True
-        return [*events, RunFinished(self._next(), self._used.total, reason, native)]
+        return [*events, RunFinished(self._next(), self._used.total, reason, native, completed)]
 
     def fail(self, error: LLMStreamError) -> list[Event]:
         """End with an error that the client sees. Nothing, if the run has ended."""
@@ -277,7 +280,7 @@ class Lifecycle:
         call = _OpenPart(None, chunk.id)
         call.pieces.append(arguments)
         events += self._start_call(call, chunk.name)
-        return [*events, self._end(call)]
+        return [*events, *self._end_call(call)]
 
     def _feed_tool_result(self, chunk: ToolResult) -> list[Event]:
         check_strings(chunk.id)
@@ -420,7 +423,16 @@ class Lifecycle:
                 raise ValueError(f"the tool call at index {index} ended before it got a name")
 
     def _close_call(self, index: int) -> list[Event]:
-        return [self._end(self._calls.pop(index))]
+        return self._end_call(self._calls.pop(index))
+
+    def _end_call(self, call: _OpenPart) -> list[Event]:
+        """Close a call. Without arguments it has "{}": clients parse what there is."""
+        events: list[Event] = []
+        if not self._broken and not any(call.pieces):
+            assert call.part is not None
+            call.pieces.append("{}")
+            events.append(PartDelta(self._next(), call.part, "{}"))
+        return [*events, self._end(call)]
 
     def _end(self, open_part: _OpenPart, signature: str | None = None) -> PartEnded:
         assert open_part.part is not None

@@ -44,6 +44,7 @@ class Message:
         id: names the run.
         model: who answered.
         created: when the run began, in Unix seconds.
+        completed: when it was finished, likewise; None as long as it is not.
         usage: tokens of all model calls together, if any were reported.
         finish_reason: why the answer ended; None as long as it has not, and if it broke off.
         native_finish_reason: the same in the provider's word.
@@ -53,6 +54,7 @@ class Message:
         self.id = id
         self.model = model
         self.created = created
+        self.completed: int | None = None
         self.content: list[Content] = []
         self.usage: Usage | None = None
         self.finish_reason: FinishReason | None = None
@@ -102,6 +104,7 @@ class Message:
                 self.id, self.model, self.created = id, model, created
             case RunFinished(usage=usage, reason=reason, native=native):
                 self.usage, self.finish_reason, self.native_finish_reason = usage, reason, native
+                self.completed = event.completed
             case RunFailed(usage=usage) | RunAborted(usage=usage):
                 self.usage = usage
 
@@ -192,6 +195,7 @@ class Message:
                 id=self.id,
                 model=self.model,
                 created=self.created,
+                completed=self.completed,
                 content=stored(self.content),
                 usage=self.usage,
                 finish_reason=self.finish_reason,
@@ -209,6 +213,7 @@ class Message:
         """
         was = msgspec.convert(fields, Stored)
         message = cls(id=was.id, model=was.model, created=was.created)
+        message.completed = was.completed
         message.usage = was.usage
         message.finish_reason = was.finish_reason
         message.native_finish_reason = was.native_finish_reason

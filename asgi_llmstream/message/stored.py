@@ -34,6 +34,7 @@ class Stored(Struct, frozen=True, kw_only=True):
     model: str
     created: int
     content: list[StoredContent]
+    completed: int | None = None
     usage: Usage | None = None
     finish_reason: FinishReason | None = None
     native_finish_reason: str | None = None

@@ -67,7 +67,8 @@ class Generation(Run):
         super().__init__(options, audience, log=log)
         self._producer = producer
         self._carries_raw = carries_raw
-        self._lifecycle = Lifecycle(id=id, created=int(options.clock.time()), model=model)
+        self._time = options.clock.time
+        self._lifecycle = Lifecycle(id=id, created=int(self._time()), model=model)
         self._limits = Limits.of(options)
         self._task: Task = new_task()
 
@@ -129,7 +130,7 @@ class Generation(Run):
                 item = await advance
             except StopAsyncIteration:
                 if self.outcome is None:
-                    self.end("finished", self._lifecycle.finish())
+                    self.end("finished", self._lifecycle.finish(int(self._time())))
                 return
             if self.outcome is not None:
                 return  # it went on although it was cancelled: what it says is too late

@@ -42,6 +42,7 @@ class Own:
     headers: ClassVar = ()
     carries_raw: ClassVar = False
     route: ClassVar = "/own"
+    names_model: ClassVar = False
 
     def __init__(self, method: Literal["GET", "POST"] = "POST") -> None:
         self.method: Any = method
@@ -325,10 +326,58 @@ async def test_the_answer_is_streamed_or_whole_as_the_client_wants_it() -> None:
     assert streamed.headers["x-accel-buffering"] == "no"
     chunks = [json.loads(e.data) for e in check_stream(streamed.body, "openai")[:-1]]
     assert {chunk["model"] for chunk in chunks} == {"other"}
-    whole = (await app.post(HELLO)).json()
+    whole = (await app.post(HELLO | {"model": "m"})).json()
     assert whole["model"] == "m"
     assert whole["choices"][0]["message"]["content"] == "Hello"
     assert [request.stream for request in app.requests] == [True, False]
+
+
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        ("/chat/completions", HELLO),
+        ("/responses", {"input": "hi"}),
+        ("/messages", HELLO | {"max_tokens": 9}),
+    ],
+)
+async def test_a_request_that_names_no_model_gets_the_only_one_and_among_several_a_400(
+    path: str, body: dict[str, Any]
+) -> None:
+    only = await App(models=["m"]).post(body, path)
+    assert only.json()["model"] == "m"
+    several = App(models=["m", "other"])
+    refused = await several.post(body, path)
+    assert refused.status == 400
+    assert "model is required" in refused.json()["error"]["message"]
+    assert several.requests == []
+
+
+async def test_pages_name_no_model_and_get_the_first() -> None:
+    app = App(models=["m", "other"])
+    ui = {"messages": [{"id": "u", "role": "user", "parts": [{"type": "text", "text": "hi"}]}]}
+    assert (await app.post(ui, "/ui")).status == 200
+    assert (await Client(app.app).request("GET", "/events?prompt=hi")).status == 200
+    assert [request.model for request in app.requests] == ["m", "m"]
+
+
+async def test_a_response_says_when_it_began_and_when_it_was_complete() -> None:
+    clock = ManualClock(epoch=1_750_000_000)
+    release = anyio.Event()
+
+    async def answer(request: ChatRequest) -> AsyncIterator[str]:
+        yield "Hel"
+        await release.wait()
+        yield "lo"
+
+    app = ChatApp(answer, options=StreamOptions(clock=clock))
+    body = {"input": "hi", "stream": True}
+    async with Client(app).stream("POST", "/responses", json=body) as response:
+        await response.started()
+        await clock.advance(10)
+        release.set()
+        *_, last = [json.loads(e.data) for e in check_stream(await response.read_to_end())]
+    told = last["response"]
+    assert (told["created_at"], told["completed_at"]) == (1_750_000_000, 1_750_000_010)
 
 
 async def test_the_request_reaches_the_producer_whole() -> None:

@@ -28,7 +28,8 @@ def said(answer: dict[str, Any]) -> Any:
 
     def prune(value: Any) -> Any:
         if isinstance(value, dict):
-            return {k: prune(v) for k, v in value.items() if v is not None and k not in IGNORED}
+            kept = {k: v for k, v in value.items() if v is not None and k not in IGNORED}
+            return {k: prune(v) for k, v in kept.items() if (k, v) != ("annotations", [])}
         return [prune(item) for item in value] if isinstance(value, list) else value
 
     return prune(json.loads(json.dumps(answer).replace(run, "run")))
@@ -37,6 +38,7 @@ def said(answer: dict[str, Any]) -> Any:
 IGNORED = {
     "created",
     "created_at",
+    "completed_at",
     "parsed",
     "parsed_arguments",
     "output_parsed",

@@ -108,13 +108,16 @@ def whole(client: OpenAI, prompt: str) -> ChatCompletion:
 
 
 def answer_of(completion: ChatCompletion) -> Any:
-    """The answer without what differs by design: ids, times, and the parser's own fields."""
+    """The answer without what differs by design: ids, times, the parser's own fields, and what
+    only a whole answer says where there is none: no annotations, and zeros for the usage."""
     choice = completion.choices[0]
-    message = choice.message.model_dump(exclude_none=True, exclude={"parsed"})
+    message = choice.message.model_dump(exclude_none=True, exclude={"parsed", "annotations"})
     for call in message.get("tool_calls") or ():
         call.pop("index", None)
         call["function"].pop("parsed_arguments", None)
-    return message, choice.finish_reason, completion.usage and completion.usage.model_dump()
+    usage = completion.usage
+    counted = usage.model_dump() if usage is not None and usage.total_tokens else None
+    return message, choice.finish_reason, counted
 
 
 @pytest.mark.parametrize("prompt", ["everything", "refuse"])

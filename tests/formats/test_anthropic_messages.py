@@ -62,10 +62,16 @@ def transcript(*lines: str) -> str:
     return "".join(written)
 
 
-BEGINNING = (
-    'message_start "message":{"id":"msg_run","type":"message","role":"assistant","model":"m",'
-    f'"content":[],"stop_reason":null,"stop_sequence":null,{usage()}}}'
-)
+def beginning(counts: str = usage()) -> str:
+    return (
+        'message_start "message":{"id":"msg_run","type":"message","role":"assistant","model":"m",'
+        '"content":[],"stop_reason":null,"stop_sequence":null,"stop_details":null,'
+        f'"container":null,{counts[:-1]},'
+        '"cache_creation":null,"inference_geo":null,"server_tool_use":null,"service_tier":"standard"}}'
+    )
+
+
+BEGINNING = beginning()
 
 
 def start(index: int, block: str) -> str:
@@ -81,20 +87,31 @@ def stop(index: int) -> str:
 
 
 def ending(reason: str, counts: str = usage()) -> tuple[str, str]:
-    end = f'message_delta "delta":{{"stop_reason":"{reason}","stop_sequence":null}},{counts}'
-    return end, "message_stop"
+    delta = f'"stop_reason":"{reason}","stop_sequence":null,"stop_details":null'
+    return f'message_delta "delta":{{{delta}}},{counts}', "message_stop"
 
 
 def test_a_text_is_a_block_between_a_start_and_a_stop() -> None:
     chunks = Text("Hel"), Text("lo, Tromsø"), Usage(5, 7, 2, 3)
     assert wire(AnthropicMessages(), *chunks).decode() == transcript(
         BEGINNING,
-        start(0, '"type":"text","text":""'),
+        start(0, '"type":"text","text":"","citations":[]'),
         delta(0, '"type":"text_delta","text":"Hel"'),
         delta(0, '"type":"text_delta","text":"lo, Tromsø"'),
         stop(0),
         # Anthropic's input tokens are those that were not read from a cache.
         *ending("end_turn", usage(3, 2, 7, 3)),
+    )
+
+
+def test_the_start_tells_the_inputs_tokens_that_come_before_anything_else() -> None:
+    chunks = Usage(5, 1, 2), Text("a"), Usage(output_tokens=7)
+    assert wire(AnthropicMessages(), *chunks).decode() == transcript(
+        beginning(usage(3, 2)),
+        start(0, '"type":"text","text":"","citations":[]'),
+        delta(0, '"type":"text_delta","text":"a"'),
+        stop(0),
+        *ending("end_turn", usage(3, 2, 7)),
     )
 
 
@@ -111,7 +128,7 @@ def test_a_signature_comes_just_before_its_thinking_ends() -> None:
         delta(0, '"type":"thinking_delta","thinking":"see."'),
         delta(0, '"type":"signature_delta","signature":"sealed"'),
         stop(0),
-        start(1, '"type":"text","text":""'),
+        start(1, '"type":"text","text":"","citations":[]'),
         delta(1, '"type":"text_delta","text":"Yes."'),
         stop(1),
         *ending("end_turn"),
@@ -129,17 +146,18 @@ def test_parallel_calls_follow_each_other_and_the_first_streams_as_it_grows() ->
     ]
     assert wire(AnthropicMessages(), *chunks).decode() == transcript(
         BEGINNING,
-        start(0, '"type":"tool_use","id":"a","name":"f","input":{}'),
+        start(0, '"type":"tool_use","id":"a","name":"f","input":{},"caller":{"type":"direct"}'),
         delta(0, '"type":"input_json_delta","partial_json":"{\\"x\\":"'),
         delta(0, '"type":"input_json_delta","partial_json":"1}"'),
         stop(0),
-        start(1, '"type":"tool_use","id":"b","name":"g","input":{}'),
+        start(1, '"type":"tool_use","id":"b","name":"g","input":{},"caller":{"type":"direct"}'),
         delta(1, '"type":"input_json_delta","partial_json":"{\\"y\\":2}"'),
         stop(1),
-        start(2, '"type":"tool_use","id":"c","name":"h","input":{}'),
+        start(2, '"type":"tool_use","id":"c","name":"h","input":{},"caller":{"type":"direct"}'),
         delta(2, '"type":"input_json_delta","partial_json":"{}"'),
         stop(2),
-        start(3, '"type":"tool_use","id":"d","name":"i","input":{}'),
+        start(3, '"type":"tool_use","id":"d","name":"i","input":{},"caller":{"type":"direct"}'),
+        delta(3, '"type":"input_json_delta","partial_json":"{}"'),
         stop(3),
         *ending("tool_use"),
     )
@@ -173,7 +191,7 @@ CITATION = (
 
 def test_a_source_is_a_citation_of_the_text_that_it_stands_at() -> None:
     source = Source("https://a", "A")
-    text = start(0, '"type":"text","text":""')
+    text = start(0, '"type":"text","text":"","citations":[]')
     piece = delta(0, '"type":"text_delta","text":"a"')
     end = (stop(0), *ending("end_turn"))
     for chunks, expected in (
@@ -183,6 +201,11 @@ def test_a_source_is_a_citation_of_the_text_that_it_stands_at() -> None:
     ):
         stream = wire(AnthropicMessages(), *chunks).decode()
         assert stream == transcript(BEGINNING, *expected, *end)
+
+
+def test_a_source_without_a_title_is_called_by_its_url_since_clients_refuse_null() -> None:
+    message = whole(Text("a"), Source("https://a"))
+    assert message["content"][0]["citations"][0]["title"] == "https://a"
 
 
 @pytest.mark.parametrize(

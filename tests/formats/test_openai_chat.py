@@ -114,7 +114,7 @@ data: [DONE]
     assert wire(OpenAIChat(), *chunks) == transcript(expected)
 
 
-def test_parallel_tool_calls_say_id_and_name_once_and_then_only_their_index() -> None:
+def test_parallel_tool_calls_follow_each_other_and_say_id_and_name_once() -> None:
     expected = """\
 data: {…,"choices":[{"index":0,"delta":{"role":"assistant","content":""},"finish_reason":null}]}
 
@@ -122,13 +122,13 @@ data: {…,"choices":[{"index":0,"delta":{"content":"Hm."},"finish_reason":null}
 
 data: {…,"choices":[{"index":0,"delta":{"tool_calls":[{"index":0,"id":"a","type":"function","function":{"name":"weather","arguments":""}}]},"finish_reason":null}]}
 
-data: {…,"choices":[{"index":0,"delta":{"tool_calls":[{"index":1,"id":"b","type":"function","function":{"name":"time","arguments":""}}]},"finish_reason":null}]}
-
-data: {…,"choices":[{"index":0,"delta":{"tool_calls":[{"index":1,"function":{"arguments":"{}"}}]},"finish_reason":null}]}
-
 data: {…,"choices":[{"index":0,"delta":{"tool_calls":[{"index":0,"function":{"arguments":"{\\"city\\":"}}]},"finish_reason":null}]}
 
 data: {…,"choices":[{"index":0,"delta":{"tool_calls":[{"index":0,"function":{"arguments":"\\"Oslo\\"}"}}]},"finish_reason":null}]}
+
+data: {…,"choices":[{"index":0,"delta":{"tool_calls":[{"index":1,"id":"b","type":"function","function":{"name":"time","arguments":""}}]},"finish_reason":null}]}
+
+data: {…,"choices":[{"index":0,"delta":{"tool_calls":[{"index":1,"function":{"arguments":"{}"}}]},"finish_reason":null}]}
 
 data: {…,"choices":[{"index":0,"delta":{},"finish_reason":"tool_calls"}]}
 
@@ -341,15 +341,20 @@ def whole(format: OpenAIChat, *chunks: Chunk) -> Any:
 
 
 def said(completion: Any) -> Any:
-    """The completion without what is null and what only the accumulator adds."""
+    """The completion without what is null or empty and what only the accumulator adds.
+
+    A whole answer has zeros where no usage was reported, and a stream then has none.
+    """
 
     def prune(value: Any) -> Any:
         if isinstance(value, dict):
             added = ("parsed", "parsed_arguments", "index")
-            return {k: prune(v) for k, v in value.items() if v is not None and k not in added}
+            kept = {k: v for k, v in value.items() if v not in (None, []) and k not in added}
+            return {k: prune(v) for k, v in kept.items()}
         return [prune(item) for item in value] if isinstance(value, list) else value
 
-    return prune(completion.model_dump())
+    counted = completion.usage is not None and completion.usage.total_tokens > 0
+    return prune(completion.model_dump(exclude=set() if counted else {"usage"}))
 
 
 ANSWERS: dict[str, list[Chunk]] = {
@@ -412,7 +417,7 @@ def test_the_whole_answer_is_written_exactly_like_this() -> None:
     assert OpenAIChat().whole_body(started, message) == (
         b'{"id":"chatcmpl-run","object":"chat.completion","created":1700000000,"model":"m",'
         b'"choices":[{"index":0,"message":{"role":"assistant","content":"Let me see.",'
-        b'"refusal":null,"tool_calls":['
+        b'"refusal":null,"annotations":[],"tool_calls":['
         b'{"id":"a","type":"function",'
         b'"function":{"name":"weather","arguments":"{\\"city\\":\\"Oslo\\"}"}},'
         b'{"id":"b","type":"function","function":{"name":"time","arguments":"{}"}}]},'

@@ -127,7 +127,7 @@ data: {"type":"step-ended","seq":23,"step":1}
 
 id: run:24
 event: run-finished
-data: {"type":"run-finished","seq":24,"usage":{"type":"usage","input_tokens":10,"output_tokens":5,"cached_tokens":4,"reasoning_tokens":3,"cache_write_tokens":0,"additive":false},"reason":"length","native":"max_tokens"}
+data: {"type":"run-finished","seq":24,"usage":{"type":"usage","input_tokens":10,"output_tokens":5,"cached_tokens":4,"reasoning_tokens":3,"cache_write_tokens":0,"additive":false},"reason":"length","native":"max_tokens","completed":null}
 
 """  # noqa: E501
     chunks = [
@@ -219,7 +219,7 @@ data: {"type":"step-ended","seq":5,"step":0}
 
 id: run:6
 event: run-finished
-data: {"type":"run-finished","seq":6,"usage":null,"reason":"stop","native":null}
+data: {"type":"run-finished","seq":6,"usage":null,"reason":"stop","native":null,"completed":null}
 
 """
     )

@@ -126,6 +126,7 @@ def test_a_call_without_arguments_has_an_empty_input() -> None:
     stream = wire(UIMessages(), ToolCallDelta(0, "a", "now"), Finish("tool_calls"))
     assert stream == step(
         '{"type":"tool-input-start","toolCallId":"a","toolName":"now"}',
+        '{"type":"tool-input-delta","toolCallId":"a","inputTextDelta":"{}"}',
         '{"type":"tool-input-available","toolCallId":"a","toolName":"now","input":{}}',
         finish='{"type":"finish","finishReason":"tool-calls"}',
     )

@@ -153,7 +153,8 @@ def test_text_reasoning_and_refusal_close_the_open_tool_calls(
         f"{kind} 0 + x",
         f"{kind} 0 = x",
         "tool_call 2 opens as h",
-        "tool_call 2 = ",
+        "tool_call 2 + {}",
+        "tool_call 2 = {}",
         "step 0 ends",
     ]
 
@@ -327,13 +328,21 @@ def test_arguments_that_are_text_stay_as_the_model_wrote_them() -> None:
     assert told(ToolCall("c", "f", "{ not JSON"))[-2] == "tool_call 0 = { not JSON"
 
 
-def test_a_whole_tool_call_with_empty_arguments_has_no_delta() -> None:
-    assert told(ToolCall("c", "f", "")) == [
+@pytest.mark.parametrize("chunk", [ToolCall("c", "f", ""), ToolCallDelta(0, "c", "f")])
+def test_a_call_without_arguments_has_empty_ones_since_clients_parse_what_there_is(
+    chunk: Chunk,
+) -> None:
+    assert told(chunk) == [
         "step 0",
         "tool_call 0 opens as f",
-        "tool_call 0 = ",
+        "tool_call 0 + {}",
+        "tool_call 0 = {}",
         "step 0 ends",
     ]
+
+
+def test_a_call_that_broke_off_before_its_arguments_has_none() -> None:
+    assert "tool_call 0 = " in told(ToolCallDelta(0, "c", "f"), Error("Oh."))
 
 
 def test_half_an_emoji_in_arguments_does_not_stop_the_call() -> None:
@@ -346,8 +355,10 @@ def test_a_tool_result_closes_all_parts_and_is_added() -> None:
     lifecycle.feed(ToolCallDelta(0, "a", "f"))
     lifecycle.feed(ToolCallDelta(1, "b", "g"))
     assert words(lifecycle.feed(ToolResult("a", {"ok": True}))) == [
-        "tool_call 0 = ",
-        "tool_call 1 = ",
+        "tool_call 0 + {}",
+        "tool_call 0 = {}",
+        "tool_call 1 + {}",
+        "tool_call 1 = {}",
         "item ToolResult",
     ]
     lifecycle = started()

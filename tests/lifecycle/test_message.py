@@ -476,6 +476,7 @@ def test_what_is_stored_can_be_read_by_people() -> None:
         "id": "",
         "model": "",
         "created": 0,
+        "completed": None,
         "content": [
             {
                 "type": "part",

@@ -52,6 +52,8 @@ def check(stream: bytes) -> dict[str, Any]:
         error = middle.pop()
         assert error["type"] == "error"
         assert isinstance(error["message"], str)
+        told = {key: error["error"][key] for key in ("code", "message", "param")}
+        assert told == {key: error[key] for key in told}, "clients look in either place"
     items = Items()
     for event in middle:
         assert event["type"] not in TERMINALS | {"error", "response.created"}
@@ -78,7 +80,8 @@ class Items:
     def take(self, event: dict[str, Any]) -> None:
         index = event["output_index"]
         if event["type"] == "response.output_item.added":
-            assert index == len(self.open) + len(self.done), "items are added in order"
+            assert not self.open, "accumulators take items that grow beside each other for one"
+            assert index == len(self.done), "items are added in order"
             self.open[index] = Item(event["item"])
         elif event["type"] == "response.output_item.done":
             self.open.pop(index).finish(event["item"])

@@ -81,6 +81,7 @@ class AGUI(Struct, frozen=True, kw_only=True):
     carries_raw: ClassVar[bool] = False
     route: ClassVar[str] = "/ag-ui"
     method: ClassVar[Literal["GET", "POST"]] = "POST"
+    names_model: ClassVar[bool] = False
 
     def encoder(self) -> Encoder:
         return _Encoder(self).encode

@@ -3,8 +3,7 @@
 Source: the Anthropic API reference, messages, streaming and errors; anthropic 2.12 (Python) and
 1.12 (Node), whose accumulators are the judges.
 
-Blocks follow each other on the wire, while tool calls may grow beside each other. So the first
-open call is streamed as it grows, and what comes for the others waits until it is closed.
+Blocks follow each other on the wire, while tool calls may grow beside each other: see `Sequence`.
 
     what            becomes
     ------------    -----------------------------------------------------------------------
@@ -15,8 +14,8 @@ open call is streamed as it grows, and what comes for the others waits until it 
     calls           one that broke off is not stopped, since clients run it then, and calls that
                     waited for it are not sent: the error follows
     finish reasons  Anthropic's own word if the provider said one, else the nearest
-    usage           zeros in `message_start`, since the tokens are counted later; the counts, or
-                    zeros where there are none, in `message_delta`
+    usage           the input's tokens in `message_start` where they come before anything else,
+                    as Anthropic's own do, and else zeros; all in `message_delta`
     arguments       in a whole message, what is no JSON object is `{"invalid_json": text}`
     tool results,   dropped
     files, data,
@@ -28,8 +27,9 @@ from __future__ import annotations
 from typing import Any, ClassVar, Literal
 
 from msgspec import Struct
+from msgspec.structs import replace
 
-from ...chunks import Source
+from ...chunks import Source, Usage
 from ...errors import LLMStreamError
 from ...events import (
     Event,
@@ -44,12 +44,15 @@ from ...events import (
     RunFailed,
     RunFinished,
     RunStarted,
+    StepStarted,
+    UsageReported,
 )
 from ...message import Message
 from ...request import ChatRequest
 from ..base import Encoder
 from ..shapes.citations import Citations
 from ..shapes.failures import failed
+from ..shapes.sequence import Sequence
 from ..wire import dumps, named, quote
 from .request import decode_request
 from .whole import whole_body
@@ -65,6 +68,7 @@ class AnthropicMessages(Struct, frozen=True, kw_only=True):
     carries_raw: ClassVar[bool] = False
     route: ClassVar[str] = "/messages"
     method: ClassVar[Literal["GET", "POST"]] = "POST"
+    names_model: ClassVar[bool] = True
 
     def encoder(self) -> Encoder:
         return _Encoder().encode
@@ -82,17 +86,6 @@ class AnthropicMessages(Struct, frozen=True, kw_only=True):
         return whole_body(started, message)
 
 
-class _Waiting:
-    """A part that has begun, and waits for its turn on the wire."""
-
-    __slots__ = ("end", "part", "pieces")
-
-    def __init__(self, part: Part) -> None:
-        self.part = part
-        self.pieces: list[str] = []
-        self.end: PartEnded | None = None
-
-
 # A delta's type, and its key.
 _DELTAS: dict[PartKind, tuple[str, str]] = {
     "text": ("text_delta", "text"),
@@ -107,42 +100,52 @@ class _Encoder:
     blocks'."""
 
     def __init__(self) -> None:
-        self._current: int | None = None
+        self._started: RunStarted | None = None
+        self._open_block = 0
         self._prefix = b""
-        self._waiting: dict[int, _Waiting] = {}
+        self._sequence = Sequence()
         self._last: PartKind | None = None
         self._citations = Citations()
         # What the upstream's `message_delta` had beside; the last model call's goes out.
         self._native: dict[str, Any] = {}
 
     def encode(self, event: Event) -> bytes:
-        if type(event) is PartDelta:  # the hot path
-            index = event.part.index
-            if index == self._current:
-                return self._prefix + quote(event.text) + b"}}\n\n"
-            self._waiting[index].pieces.append(event.text)
-            return b""
-        return b"".join(map(self._encode, self._citations.feed(event)))
+        if type(event) is PartDelta and event.part.index == self._sequence.current:
+            return self._delta(event)  # the hot path
+        start = b"" if self._started is None else self._start(self._started, event)
+        turns = self._sequence.feed(event)
+        ready = [e for turn in turns for e in self._citations.feed(turn)]
+        return start + b"".join(map(self._encode, ready))
+
+    def _start(self, started: RunStarted, event: Event) -> bytes:
+        """The `message_start`, with the input's tokens if they are what comes first."""
+        known: Usage | None = None
+        match event:
+            case StepStarted():
+                return b""
+            case NativeAdded(fields=fields) if "event" not in fields:
+                return b""
+            case UsageReported(usage=usage):
+                known = replace(usage, output_tokens=0, reasoning_tokens=0)
+        self._started = None
+        return named("message_start", {"message": message_of(started, known)})
 
     def _encode(self, event: Event) -> bytes:
         match event:
+            case PartDelta():
+                return self._delta(event)
             case PartStarted(part=part):
                 self._last = part.kind
-                if self._current is None:
-                    return self._open(part)
-                self._waiting[part.index] = _Waiting(part)
-                return b""
-            case PartEnded(part=part):
-                if part.index != self._current:
-                    self._waiting[part.index].end = event
-                    return b""
-                if part.kind == "tool_call" and not event.whole:
-                    return b""
-                return self._close(event) + self._catch_up()
+                return self._open(part)
+            case PartEnded():
+                # Clients run a call at its end.
+                broke_off = event.part.kind == "tool_call" and not event.whole
+                return b"" if broke_off else self._close(event)
             case ItemAdded(item=Source() as source):
-                return self._delta({"type": "citations_delta", "citation": citation_of(source)})
+                return self._add({"type": "citations_delta", "citation": citation_of(source)})
             case RunStarted():
-                return named("message_start", {"message": message_of(event)})
+                self._started = event
+                return b""
             case RunFinished():
                 return self._finish(event)
             case NativeAdded(family="anthropic", fields=native):
@@ -156,7 +159,7 @@ class _Encoder:
                 return b""
 
     def _open(self, part: Part) -> bytes:
-        self._current = part.index
+        self._open_block = part.index
         kind, key = _DELTAS[part.kind]
         self._prefix = (
             b'event: content_block_delta\ndata: {"type":"content_block_delta","index":%d,'
@@ -164,31 +167,21 @@ class _Encoder:
         )
         return named("content_block_start", {"index": part.index, "content_block": block_of(part)})
 
-    def _delta(self, delta: dict[str, Any]) -> bytes:
-        return named("content_block_delta", {"index": self._current, "delta": delta})
+    def _delta(self, event: PartDelta) -> bytes:
+        return self._prefix + quote(event.text) + b"}}\n\n"
+
+    def _add(self, delta: dict[str, Any]) -> bytes:
+        return named("content_block_delta", {"index": self._open_block, "delta": delta})
 
     def _close(self, event: PartEnded) -> bytes:
         out = b""
         if event.signature is not None:
-            out = self._delta({"type": "signature_delta", "signature": event.signature})
-        self._current = None
+            out = self._add({"type": "signature_delta", "signature": event.signature})
         return out + named("content_block_stop", {"index": event.part.index})
-
-    def _catch_up(self) -> bytes:
-        """Write what waited, up to the first part that still grows."""
-        out = b""
-        while self._waiting and self._current is None:
-            waiting = self._waiting.pop(next(iter(self._waiting)))
-            out += self._open(waiting.part)
-            if waiting.pieces:
-                out += self._prefix + quote("".join(waiting.pieces)) + b"}}\n\n"
-            if waiting.end is not None:
-                out += self._close(waiting.end)
-        return out
 
     def _finish(self, event: RunFinished) -> bytes:
         reason = stop_reason(event.reason, event.native, self._last)
-        delta = {"stop_reason": reason, "stop_sequence": None}
+        delta = {"stop_reason": reason, "stop_sequence": None, "stop_details": None}
         own = {
             "delta": self._native.get("delta", {}) | delta,
             "usage": self._native.get("usage", {}) | usage_object(event.usage),

@@ -10,7 +10,7 @@ from ...message import Message
 from ..shapes.citations import Citations
 from ..shapes.replay import replay
 from ..wire import dumps
-from .words import Block, block_of, citation_of, message_of, stop_reason, usage_object
+from .words import Block, block_of, citation_of, message_of, stop_reason
 
 __all__ = ["whole_body"]
 
@@ -21,8 +21,8 @@ def whole_body(started: RunStarted, message: Message) -> bytes:
     for event in replay(started, message):
         for ready in citations.feed(event):
             whole.take(ready)
-    body = {**message_of(started), "content": whole.blocks, "stop_reason": whole.stop_reason}
-    return dumps({**body, "usage": usage_object(message.usage)})
+    body = message_of(started, message.usage)
+    return dumps({**body, "content": whole.blocks, "stop_reason": whole.stop_reason})
 
 
 class _Whole:

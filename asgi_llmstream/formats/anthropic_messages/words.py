@@ -12,6 +12,7 @@ from ...request import anthropic
 __all__ = [
     "Block",
     "ThreadUnsupported",
+    "bill_of",
     "block_of",
     "citation_of",
     "error_object",
@@ -35,8 +36,8 @@ class ThreadUnsupported(BadRequest):
         self.details = {"error_code": self.code, "unsupported": ["thread"]}
 
 
-def message_of(started: RunStarted) -> dict[str, Any]:
-    """A message that has nothing in it yet."""
+def message_of(started: RunStarted, usage: Usage | None) -> dict[str, Any]:
+    """A message that has nothing in it yet, with the tokens that are known."""
     return {
         "id": f"msg_{started.id}",
         "type": "message",
@@ -45,7 +46,9 @@ def message_of(started: RunStarted) -> dict[str, Any]:
         "content": [],
         "stop_reason": None,
         "stop_sequence": None,
-        "usage": usage_object(None),
+        "stop_details": None,
+        "container": None,
+        "usage": bill_of(usage),
     }
 
 
@@ -55,16 +58,16 @@ def block_of(part: Part, text: str = "", signature: str | None = None) -> Block:
         case "reasoning":
             return anthropic.thinking(text, signature or "")
         case "tool_call":
-            return anthropic.tool_use(part.id, part.name, text)
+            return anthropic.tool_use(part.id, part.name, text) | {"caller": {"type": "direct"}}
         case _:
-            return anthropic.text(text)
+            return anthropic.text(text) | {"citations": []}  # not null: some clients refuse it
 
 
 def citation_of(source: Source) -> dict[str, Any]:
     return {
         "type": "web_search_result_location",
         "url": source.url,
-        "title": source.title,
+        "title": source.title or source.url,  # some clients drop the answer if it is null
         "cited_text": "",
         "encrypted_index": "",
     }
@@ -100,6 +103,17 @@ def usage_object(usage: Usage | None) -> dict[str, Any]:
         "cache_read_input_tokens": usage.cached_tokens,
         "output_tokens": usage.output_tokens,
         "output_tokens_details": {"thinking_tokens": usage.reasoning_tokens},
+    }
+
+
+def bill_of(usage: Usage | None) -> dict[str, Any]:
+    """The tokens, with what only a message has beside the counts of `message_delta`."""
+    return {
+        **usage_object(usage),
+        "cache_creation": None,  # how long each part is kept; nobody tells us
+        "inference_geo": None,
+        "server_tool_use": None,
+        "service_tier": "standard",
     }
 
 

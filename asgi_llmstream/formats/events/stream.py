@@ -37,6 +37,7 @@ class Events(Struct, frozen=True, kw_only=True):
     carries_raw: ClassVar[bool] = True
     route: ClassVar[str] = "/events"
     method: ClassVar[Literal["GET", "POST"]] = "GET"
+    names_model: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
         if self.retry is not None and self.retry < 0:

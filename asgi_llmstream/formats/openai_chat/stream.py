@@ -2,7 +2,9 @@
 
 Source: the OpenAI API reference, chat completions and chat completion chunks.
 
-Not carried, because the protocol has no word for it: tool results, sources, files, data, steps.
+Calls go out one after the other, since clients' accumulators take those that grow beside each other
+for one. Not carried, because the protocol has no word for it: tool results, sources, files, data,
+steps.
 """
 
 from __future__ import annotations
@@ -29,6 +31,7 @@ from ...request import ChatRequest
 from ..base import Encoder, Operation
 from ..shapes import chat
 from ..shapes.failures import error_object, failed
+from ..shapes.sequence import Sequence
 from ..wire import DONE, data, dumps, quote
 from .openapi import operation
 from .request import decode_request
@@ -58,6 +61,7 @@ class OpenAIChat(Struct, frozen=True, kw_only=True):
     carries_raw: ClassVar[bool] = False
     route: ClassVar[str] = "/chat/completions"
     method: ClassVar[Literal["GET", "POST"]] = "POST"
+    names_model: ClassVar[bool] = True
 
     def encoder(self) -> Encoder:
         return _Encoder(self).encode
@@ -87,6 +91,7 @@ class _Encoder:
         self._prefix = b""
         self._suffix = b""
         self._native: dict[str, Any] | None = None
+        self._sequence = Sequence()
         self._keys = {
             "text": b'"content":',
             "reasoning": dumps(format.reasoning_field) + b":",
@@ -94,10 +99,14 @@ class _Encoder:
         }
 
     def encode(self, event: Event) -> bytes:
-        if type(event) is PartDelta:
-            delta = self._delta(event.part, event.text)
-            return delta if self._native is None else self._with_native(delta)
+        if type(event) is PartDelta and event.part.index == self._sequence.current:
+            return self._delta(event)  # the hot path
+        return b"".join(map(self._encode, self._sequence.feed(event)))
+
+    def _encode(self, event: Event) -> bytes:
         match event:
+            case PartDelta():
+                return self._delta(event)
             case RunStarted():
                 return self._start(event)
             case PartStarted(part=Part(kind="tool_call")):
@@ -140,12 +149,15 @@ class _Encoder:
         self._suffix = b'},"finish_reason":null}]' + usage + b"}\n\n"
         return self._prefix + b'"role":"assistant","content":""' + self._suffix
 
-    def _delta(self, part: Part, text: str) -> bytes:
-        quoted = quote(text)
+    def _delta(self, event: PartDelta) -> bytes:
+        part, quoted = event.part, quote(event.text)
         if part.kind == "tool_call":
             call = b'"tool_calls":[{"index":%d,"function":{"arguments":%b}}]'
-            return self._prefix + call % (part.ordinal, quoted) + self._suffix
-        return self._prefix + self._keys[part.kind] + quoted + self._suffix
+            delta = call % (part.ordinal, quoted)
+        else:
+            delta = self._keys[part.kind] + quoted
+        chunk = self._prefix + delta + self._suffix
+        return chunk if self._native is None else self._with_native(chunk)
 
     def _call(self, part: Part) -> bytes:
         call = {"index": part.ordinal, **chat.call(part.id, part.name, "")}

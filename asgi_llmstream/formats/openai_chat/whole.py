@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from ...chunks import Usage
 from ...events import RunStarted
 from ...message import Message
 from ..shapes import chat
@@ -27,9 +28,9 @@ def whole_body(reasoning_field: str, started: RunStarted, message: Message) -> b
         "created": started.created,
         "model": started.model,
         "choices": [choice],
+        # Zeros where nothing is known: clients read the counts without asking for them.
+        "usage": usage_object(message.usage or Usage()),
     }
-    if message.usage is not None:
-        completion["usage"] = usage_object(message.usage)
     return dumps(completion)
 
 
@@ -39,6 +40,7 @@ def _said(message: Message, reasoning_field: str) -> dict[str, Any]:
         "role": "assistant",
         "content": message.text,
         "refusal": message.refusal or None,
+        "annotations": [],
     }
     if message.reasoning:
         said[reasoning_field] = message.reasoning

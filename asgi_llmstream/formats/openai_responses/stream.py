@@ -3,16 +3,20 @@
 Source: the OpenAI API reference, responses and their streaming events; openai 3.54 (Python) and
 7.57 (Node), whose accumulators are the judges.
 
-Every text, refusal and reasoning is an output item of its own, and so is every tool call.
+Every text, refusal and reasoning is an output item of its own, and so is every tool call. Items
+follow each other, since clients' accumulators take calls that grow beside each other for one.
 
     what            becomes
     ------------    -----------------------------------------------------------------------
     tool results    `function_call_output` items; whether the tool failed is lost
     calls           one that broke off has no `done` event, at which clients run it, and is
-                    "incomplete" in the failed response
+                    "incomplete" in the failed response; calls that waited for it are not sent
     signatures      `encrypted_content` of the reasoning item
     sources         `url_citation` annotations of the text that they stand in, precede or follow;
                     dropped if there is none. A whole answer has them all at the text's end
+    errors          an `error` event in both shapes that clients look for: its fields stand at the
+                    top, and under `error` as Open Responses has them; then `response.failed`
+    usage           zeros where none was reported
     finish reasons  "length" and "content_filter" are `incomplete_details`; others are lost
     files, data,    dropped
     steps
@@ -47,6 +51,7 @@ from ..shapes.citations import Citations
 from ..shapes.failures import error_object, failed
 from ..shapes.fields import given
 from ..shapes.replay import replay
+from ..shapes.sequence import Sequence
 from ..wire import dumps, named, quote
 from .request import decode_request
 from .words import (
@@ -82,6 +87,7 @@ class OpenAIResponses(Struct, frozen=True, kw_only=True):
     carries_raw: ClassVar[bool] = False
     route: ClassVar[str] = "/responses"
     method: ClassVar[Literal["GET", "POST"]] = "POST"
+    names_model: ClassVar[bool] = True
 
     def encoder(self) -> Encoder:
         return _Encoder(self).encode
@@ -113,30 +119,25 @@ class _Encoder:
         self.response: dict[str, Any] = {}
         self._format = format
         self._run_id = ""
-        self._sequence = 0
+        self._count = 0
         self._output: list[Item] = []
-        self._where: dict[int, dict[str, Any]] = {}
-        self._prefixes: dict[int, bytes] = {}
+        self._where: dict[str, Any] = {}
+        self._prefix = b""
+        self._sequence = Sequence()
         self._citations = Citations()
         self._annotations: list[dict[str, Any]] = []
-        self._text_part = 0
         self._text_length = 0
 
     def encode(self, event: Event) -> bytes:
-        if type(event) is PartDelta:  # the hot path
-            # Numbered as the last of those that were merged, so that a cursor means the same in
-            # every client's stream.
-            self._sequence += event.merged
-            self._text_length += len(event.text)
-            return b'%b%b,"sequence_number":%d}\n\n' % (
-                self._prefixes[event.part.index],
-                quote(event.text),
-                self._sequence - 1,
-            )
-        return b"".join(map(self._encode, self._citations.feed(event)))
+        if type(event) is PartDelta and event.part.index == self._sequence.current:
+            return self._delta(event)  # the hot path
+        turns = self._sequence.feed(event)
+        return b"".join([self._encode(e) for turn in turns for e in self._citations.feed(turn)])
 
     def _encode(self, event: Event) -> bytes:
         match event:
+            case PartDelta():
+                return self._delta(event)
             case PartStarted(part=part):
                 return self._open(part)
             case PartEnded():
@@ -154,9 +155,17 @@ class _Encoder:
             case _:
                 return b""
 
+    def _delta(self, event: PartDelta) -> bytes:
+        # Numbered as the last of those that were merged, so that a cursor means the same in
+        # every client's stream.
+        self._count += event.merged
+        self._text_length += len(event.text)
+        text, number = quote(event.text), self._count - 1
+        return b'%b%b,"sequence_number":%d}\n\n' % (self._prefix, text, number)
+
     def _emit(self, name: str, fields: dict[str, Any]) -> bytes:
-        fields = {**fields, "sequence_number": self._sequence}
-        self._sequence += 1
+        fields = {**fields, "sequence_number": self._count}
+        self._count += 1
         return named(name, fields)
 
     def _start(self, event: RunStarted) -> bytes:
@@ -170,12 +179,12 @@ class _Encoder:
     def _open(self, part: Part) -> bytes:
         id = item_id(part.kind, self._run_id, len(self._output))
         where = {"item_id": id, "output_index": len(self._output)}
-        self._where[part.index] = where
+        self._where = where
         name, constant = DELTAS[part.kind]
         name = f"{name}.delta"
         head = dumps({"type": name, **where, **constant})[:-1]
-        self._prefixes[part.index] = b"event: %b\ndata: %b," % (name.encode(), head) + b'"delta":'
-        self._annotations, self._text_part, self._text_length = [], part.index, 0
+        self._prefix = b"event: %b\ndata: %b," % (name.encode(), head) + b'"delta":'
+        self._annotations, self._text_length = [], 0
         out = self._add(item_of(part, id))
         if part.kind == "tool_call":
             return out
@@ -185,19 +194,15 @@ class _Encoder:
         )
 
     def _close(self, event: PartEnded) -> bytes:
-        part = event.part
-        where = self._where.pop(part.index)
-        del self._prefixes[part.index]
+        part, where = event.part, self._where
         item = self._output[where["output_index"]]
         name, constant = DELTAS[part.kind]
         if part.kind == "tool_call":
             if not event.whole:
                 item |= {"status": "incomplete", "arguments": event.text}
                 return b""
-            # A call without arguments; clients parse what there is.
-            out = b"" if event.text else self._emit(f"{name}.delta", {**where, "delta": "{}"})
-            item["arguments"] = event.text or "{}"
-            out += self._emit(f"{name}.done", {**where, "arguments": item["arguments"]})
+            item["arguments"] = event.text
+            out = self._emit(f"{name}.done", {**where, "arguments": event.text})
         else:
             body = body_of(part.kind, event.text)
             if part.kind == "text":
@@ -243,21 +248,23 @@ class _Encoder:
         }
         index = {"content_index": 0, "annotation_index": len(self._annotations)}
         self._annotations.append(annotation)
-        fields = {**self._where[self._text_part], **index, "annotation": annotation}
+        fields = {**self._where, **index, "annotation": annotation}
         return self._emit("response.output_text.annotation.added", fields)
 
     def _finish(self, event: RunFinished) -> bytes:
-        reason = INCOMPLETE.get(event.reason)
+        # Zeros where nothing is known: clients read the counts without asking for them.
+        usage, reason = event.usage or Usage(), INCOMPLETE.get(event.reason)
         if reason is None:
-            return self._end("completed", event.usage)
-        return self._end("incomplete", event.usage, incomplete_details={"reason": reason})
+            return self._end("completed", usage, completed_at=event.completed)
+        return self._end("incomplete", usage, incomplete_details={"reason": reason})
 
     def _fail(self, event: RunFailed) -> bytes:
         # A response's error has a code out of a list; the event's is free.
         known = "rate_limit_exceeded" if event.status == 429 else "server_error"
-        told = {"code": event.code, "message": event.message, "param": event.param}
+        nested = error_object(event)
+        flat = {"code": event.code, "message": event.message, "param": event.param}
         error = {"code": known, "message": event.message}
-        return self._emit("error", told) + self._end("failed", event.usage, error=error)
+        return self._emit("error", flat | nested) + self._end("failed", event.usage, error=error)
 
     def _end(self, status: str, usage: Usage | None, **details: Any) -> bytes:
         self.response |= {

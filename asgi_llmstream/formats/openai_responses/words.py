@@ -22,30 +22,33 @@ __all__ = [
 
 Item = dict[str, Any]
 
-# The client's types demand some of these.
+# What a response repeats of its request, and else says of it: the vendor's defaults. The schema of
+# Open Responses demands them all.
 _DEFAULTS: dict[str, Any] = {
+    "frequency_penalty": 0,
     "instructions": None,
     "max_output_tokens": None,
+    "max_tool_calls": None,
     "metadata": {},
     "parallel_tool_calls": True,
+    "presence_penalty": 0,
     "previous_response_id": None,
-    "temperature": None,
+    "prompt_cache_key": None,
+    "reasoning": {},
+    "safety_identifier": None,
+    "temperature": 1,
+    "text": {},
     "tool_choice": "auto",
     "tools": [],
-    "top_p": None,
+    "top_logprobs": 0,
+    "top_p": 1,
+    "truncation": "disabled",
 }
-ECHOED = (
-    *_DEFAULTS,
-    "conversation",
-    "max_tool_calls",
-    "prompt_cache_key",
-    "reasoning",
-    "safety_identifier",
-    "text",
-    "top_logprobs",
-    "truncation",
-    "user",
-)
+ECHOED = (*_DEFAULTS, "conversation", "user")
+# The keys that an echoed object has also where the request left them out.
+_REASONING = {"effort": None, "summary": None}
+_TEXT = {"format": {"type": "text"}}
+_FUNCTION = {"description": None, "parameters": None, "strict": None}
 
 INCOMPLETE = {"length": "max_output_tokens", "content_filter": "content_filter"}
 
@@ -66,21 +69,30 @@ _ID_PREFIXES: dict[PartKind, str] = {
 
 def response_of(started: RunStarted, echo: dict[str, Any]) -> dict[str, Any]:
     """A response that has nothing in it yet; `echo` is what it repeats of the request."""
+    repeated = _DEFAULTS | echo
     return {
         "id": f"resp_{started.id}",
         "object": "response",
         "created_at": started.created,
+        "completed_at": None,
         "status": "in_progress",
         "background": False,
         "error": None,
         "incomplete_details": None,
         "model": started.model,
         "output": [],
+        "service_tier": "default",
         "store": False,
         "usage": None,
-        **_DEFAULTS,
-        **echo,
+        **repeated,
+        "reasoning": _REASONING | repeated["reasoning"],
+        "text": _TEXT | repeated["text"],
+        "tools": [_tool(tool) for tool in repeated["tools"]],
     }
+
+
+def _tool(tool: dict[str, Any]) -> dict[str, Any]:
+    return _FUNCTION | tool if tool.get("type") == "function" else tool
 
 
 def item_id(kind: PartKind, run_id: str, index: int) -> str:

@@ -23,4 +23,5 @@ def replay(started: RunStarted, message: Message) -> Iterator[Event]:
             yield PartDelta(0, item.part, item.text)
         yield PartEnded(0, item.part, item.text, item.signature)
     reason = message.finish_reason or "stop"
-    yield RunFinished(0, message.usage, reason, message.native_finish_reason)
+    native, completed = message.native_finish_reason, message.completed
+    yield RunFinished(0, message.usage, reason, native, completed)

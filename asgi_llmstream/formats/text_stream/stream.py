@@ -34,6 +34,7 @@ class TextStream(Struct, frozen=True, kw_only=True):
     carries_raw: ClassVar[bool] = False
     route: ClassVar[str] = "/text"
     method: ClassVar[Literal["GET", "POST"]] = "POST"
+    names_model: ClassVar[bool] = False
 
     def encoder(self) -> Encoder:
         return _encode

@@ -82,6 +82,7 @@ class UIMessages(Struct, frozen=True, kw_only=True):
     carries_raw: ClassVar[bool] = False
     route: ClassVar[str] = "/ui"
     method: ClassVar[Literal["GET", "POST"]] = "POST"
+    names_model: ClassVar[bool] = False
 
     def encoder(self) -> Encoder:
         return _Encoder(self).encode

@@ -1,0 +1,52 @@
+"""Parts in sequence, for protocols whose clients cannot follow several at a time."""
+
+from __future__ import annotations
+
+from ...events import Event, PartDelta, PartEnded, PartStarted, merge
+
+__all__ = ["Sequence"]
+
+
+class Sequence:
+    """Puts each part behind the end of the one before it.
+
+    Only tool calls grow beside each other. The first open one passes as it grows, and what comes
+    for the others waits until it is closed. If it breaks off they are dropped: the error follows.
+
+    Attributes:
+        current: the index of the part that passes now, if one is open.
+    """
+
+    def __init__(self) -> None:
+        self.current: int | None = None
+        self._waiting: dict[int, list[Event]] = {}
+
+    def feed(self, event: Event) -> list[Event]:
+        """Return the events to write now. It need not be asked for deltas of the current part."""
+        match event:
+            case PartStarted(part=part) if self.current is None:
+                self.current = part.index
+            case PartStarted(part=part):
+                self._waiting[part.index] = [event]
+                return []
+            case PartDelta(part=part) | PartEnded(part=part) if part.index != self.current:
+                if part.index in self._waiting:
+                    self._waiting[part.index].append(event)
+                return []
+            case PartEnded(whole=whole):
+                if not whole:
+                    self._waiting.clear()
+                return [event, *self._caught_up()]
+        return [event]
+
+    def _caught_up(self) -> list[Event]:
+        """Return the events that waited, up to the first part that still grows."""
+        self.current = None
+        ready: list[Event] = []
+        while self._waiting and self.current is None:
+            index = next(iter(self._waiting))
+            events = self._waiting.pop(index)
+            if not isinstance(events[-1], PartEnded):
+                self.current = index
+            ready += merge(events)
+        return ready
