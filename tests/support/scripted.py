@@ -14,6 +14,7 @@ import anyio
 import anyio.to_thread
 
 from asgi_llmstream import (
+    Answer,
     ChatApp,
     ChatRequest,
     Data,
@@ -32,9 +33,10 @@ from asgi_llmstream import (
     ToolResult,
     Usage,
 )
+from asgi_llmstream.runtime import OnFinish
 from tests.support.servers import serve
 
-__all__ = ["SILENT", "TEXT", "killing", "scripted", "serving"]
+__all__ = ["SILENT", "TEXT", "Line", "killing", "scripted", "serving"]
 
 TEXT = "Hello \u2028 wörld 🎉"
 # For the prompt "silence".
@@ -49,7 +51,7 @@ async def scripted(request: ChatRequest) -> AsyncIterator[Any]:
         for chunk in answer:
             yield chunk
         return
-    line: _Line | None = request.scope.get("line")
+    line: Line | None = request.scope.get("line")
     match request.prompt:
         case "hang":
             yield "Hel"
@@ -146,12 +148,16 @@ _ANSWERS: dict[str, tuple[Any, ...]] = {
 
 
 @contextmanager
-def serving(options: StreamOptions = StreamOptions()) -> Iterator[str]:  # noqa: B008 (frozen)
+def serving(
+    options: StreamOptions = StreamOptions(),  # noqa: B008 (frozen)
+    answer: Answer = scripted,
+    on_finish: OnFinish | None = None,
+) -> Iterator[str]:
     """The address of a server that answers by the script that the prompt names."""
-    chat = ChatApp(scripted, options=options)
+    chat = ChatApp(answer, options=options, on_finish=on_finish)
 
     async def app(scope: Any, receive: Any, send: Any) -> None:
-        line = _Line(send)
+        line = Line(send)
         # Anthropic's clients say `/v1/messages`, wherever they are told that the server is.
         mount = "/v1" if scope.get("path", "").startswith("/v1/") else ""
         await chat({**scope, "root_path": mount, "line": line}, receive, line.send)
@@ -160,7 +166,7 @@ def serving(options: StreamOptions = StreamOptions()) -> Iterator[str]:  # noqa:
         yield url
 
 
-class _Line:
+class Line:
     """A `send` that counts heartbeats, and breaks when it is told to."""
 
     def __init__(self, send: Any) -> None:

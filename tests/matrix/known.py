@@ -1,0 +1,30 @@
+"""Faults of the clients' own, seen with right answers on the wire."""
+
+from __future__ import annotations
+
+__all__ = ["KNOWN"]
+
+_DROPS_REFUSALS = "has no word for a refusal, and drops it"
+_REFUSAL = {"refusal": _DROPS_REFUSALS, "refusal, whole": _DROPS_REFUSALS}
+
+KNOWN: dict[str, dict[str, str]] = {
+    "langchain-openai chat": {"refusal": "drops a refusal that is streamed"},
+    "litellm chat": {"refusal": "drops a refusal that is streamed"},
+    "litellm responses": _REFUSAL,
+    "llama-index chat": {
+        **_REFUSAL,
+        "leaving": "closing its stream does not close the one below, which keeps the connection",
+    },
+    "llama-index responses": {"refusal": "drops a refusal that is streamed"},
+    "haystack chat": _REFUSAL,
+    "haystack responses": _REFUSAL,
+    "smolagents chat": _REFUSAL,
+    "ai-5 compatible": _REFUSAL,
+    "ai-5 chat": _REFUSAL,
+    "ai-5 responses": _REFUSAL,
+    "ai-5 messages": {
+        "usage": "does not count cached tokens among the input",
+        "usage, whole": "does not count cached tokens among the input",
+    },
+}
+"""By row and cell; a cell that is right all the same is a mistake in this list."""
