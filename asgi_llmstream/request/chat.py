@@ -110,7 +110,7 @@ def _name(tool: dict[str, Any]) -> str:
 
 
 def _marks_of_tools(body: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
-    """What Anthropic's client marked: `tools` are given to OpenAI as they are, which refuses it."""
+    """Return the marks of Anthropic's client by name: not in `tools`, since OpenAI refuses them."""
     tools = body.get("tools")
     known = (tool for tool in (tools if isinstance(tools, list) else ()) if isinstance(tool, dict))
     return {_name(tool): anthropic.marked(tool) for tool in known}
