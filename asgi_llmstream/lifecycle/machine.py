@@ -284,6 +284,8 @@ class Lifecycle:
 
     def _feed_tool_result(self, chunk: ToolResult) -> list[Event]:
         check_strings(chunk.id)
+        if not isinstance(chunk.error, bool):
+            raise TypeError(f"a tool has failed or not: error is a bool, not {chunk.error!r}")
         self._check_names()
         result = ToolResult(
             self._asked.answered_by(chunk.id), as_builtins(chunk.output), chunk.error
