@@ -39,6 +39,7 @@ serve(async function* (ask) {
       return;
     }
     const result = ask.stream ? await streamed(call) : await generateText(call);
+    noteStrangers(await result.steps, ask);
     const { messages } = await result.response;
     history.push(...messages);
     const usage = await result.usage;
@@ -50,6 +51,13 @@ serve(async function* (ask) {
     };
   }
 });
+
+// The SDK answers a call of a tool that was not offered with an error, and goes on.
+function noteStrangers(steps, ask) {
+  for (const { toolName, input, providerExecuted } of steps.flatMap((step) => step.toolCalls)) {
+    if (!providerExecuted && !ask.tools.includes(toolName)) ask.run(toolName, input);
+  }
+}
 
 async function streamed(call) {
   const failed = [];

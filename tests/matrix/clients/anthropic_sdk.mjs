@@ -55,7 +55,13 @@ async function tool_runner(client, history, ask) {
   });
   let message;
   if (ask.leaves) return leave((await runner[Symbol.asyncIterator]().next()).value);
-  for await (const answered of runner) message = stream ? await answered.finalMessage() : answered;
+  for await (const answered of runner) {
+    message = stream ? await answered.finalMessage() : answered;
+    // The runner answers a call of a tool that was not offered with an error, and goes on.
+    for (const { type, name, input } of message.content) {
+      if (type === 'tool_use' && !ask.tools.includes(name)) ask.run(name, input);
+    }
+  }
   history.push({ role: 'assistant', content: message.content });
   return told(message);
 }

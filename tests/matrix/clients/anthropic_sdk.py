@@ -55,6 +55,10 @@ async def _tool_runner(client: AsyncAnthropic, history: list[Any], ask: Ask) -> 
             await answered.close()
             return {"text": text}
         message = await answered.get_final_message() if ask.stream else answered
+        # The runner answers a call of a tool that was not offered with an error, and goes on.
+        for block in message.content:
+            if block.type == "tool_use" and block.name not in ask.tools:
+                ask.run(block.name, block.input)
     assert message is not None
     history.append({"role": "assistant", "content": message.content})
     return _told(message)
