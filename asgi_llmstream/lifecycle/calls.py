@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import deque
+
 __all__ = ["Calls"]
 
 
@@ -14,19 +16,21 @@ class Calls:
 
     def __init__(self) -> None:
         self.unanswered: set[str] = set()
-        self._same_id: dict[str, list[str]] = {}
+        self._times: dict[str, int] = {}  # how often an id came
+        self._same_id: dict[str, deque[str]] = {}  # those that may wait, and the last
 
     def own_id(self, id: str) -> str:
         """A call's id, made unlike those before it: some providers count anew in each call."""
-        same = self._same_id.setdefault(id, [])
-        own = f"{id}_{len(same) + 1}" if same else id
-        if own != id:
-            own = self.own_id(own)  # a call of just that id may have been there
-        same.append(own)
+        self._times[id] = times = self._times.get(id, 0) + 1
+        # A call of just that id may have been there.
+        own = id if times == 1 else self.own_id(f"{id}_{times}")
+        self._same_id.setdefault(id, deque()).append(own)
         return own
 
     def answered_by(self, id: str) -> str:
         """Return the call that a result of this id answers: the first that waits, else the
         last."""
-        same = self._same_id.get(id, [id])
-        return next((own for own in same if own in self.unanswered), same[-1])
+        same = self._same_id.get(id) or [id]
+        while len(same) > 1 and same[0] not in self.unanswered:
+            del same[0]
+        return same[0]

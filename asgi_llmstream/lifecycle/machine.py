@@ -420,8 +420,9 @@ class Lifecycle:
 
     def _check_names(self, only: int | None = None) -> None:
         """Refuse to close a tool call that never got a name; `only` one of them, if given."""
-        for index, call in self._calls.items():
-            if call.part is None and only in (None, index):
+        calls = self._calls if only is None else {only: self._calls[only]}
+        for index, call in calls.items():
+            if call.part is None:
                 raise ValueError(f"the tool call at index {index} ended before it got a name")
 
     def _close_call(self, index: int) -> list[Event]:

@@ -56,25 +56,20 @@ class Turn:
 
 def turns_of(content: Sequence[Content]) -> list[Turn]:
     turns: list[Turn] = []
+    made_by: dict[str, Turn] = {}  # of each call
     for item in content:
         if isinstance(item, MessagePart):
             # What a model says after a result is another call's, also if no boundary tells.
             if not turns or turns[-1].results or turns[-1].step != item.part.step:
                 turns.append(Turn(item.part.step))
             turns[-1].parts.append(item)
+            if item.kind == "tool_call":
+                made_by[item.part.id] = turns[-1]
         elif isinstance(item, ToolResult):
-            _turn_of(item, turns).results[item.id] = item
+            # Of one that answers no call, the last turn's.
+            turns = turns or [Turn(0)]
+            made_by.get(item.id, turns[-1]).results[item.id] = item
     return turns
-
-
-def _turn_of(result: ToolResult, turns: list[Turn]) -> Turn:
-    """The turn that made the call; the last one if none did."""
-    for turn in reversed(turns):
-        if any(part.kind == "tool_call" and part.part.id == result.id for part in turn.parts):
-            return turn
-    if not turns:
-        turns.append(Turn(0))
-    return turns[-1]
 
 
 def _blocks(part: MessagePart) -> Iterator[dict[str, Any]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable
 
 from msgspec import Struct
@@ -52,12 +53,12 @@ def _stored(of: MessagePart) -> StoredPart:
 
 def restored(content: Iterable[StoredContent]) -> list[Content]:
     """Return the parts, numbered by their places, and the items."""
-    kinds: list[PartKind] = []
+    kinds: Counter[PartKind] = Counter()
     restored: list[Content] = []
     for item in content:
         if isinstance(item, StoredPart):
-            restored.append(_restored(item, len(kinds), kinds.count(item.kind)))
-            kinds.append(item.kind)
+            restored.append(_restored(item, kinds.total(), kinds[item.kind]))
+            kinds[item.kind] += 1
         else:
             restored.append(item)
     return restored

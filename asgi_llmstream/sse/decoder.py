@@ -22,7 +22,7 @@ class Decoder:
 
     def __init__(self) -> None:
         self.comments = 0
-        self._line = b""  # that has no end yet
+        self._line: list[bytes] = []  # the pieces of one that has no end yet
         self._after_cr = False
         self._in_event = False
         self._at_start = True
@@ -49,7 +49,7 @@ class Decoder:
         Of a line no more than its first byte is kept, which says what it is.
         """
         self._lines(chunk)
-        self._line = self._line[:1]
+        self._line = [piece[:1] for piece in self._line[:1]]
 
     def _lines(self, chunk: bytes) -> list[bytes]:
         """The lines that end in `chunk`."""
@@ -59,7 +59,13 @@ class Decoder:
         if not chunk:
             return []
         self._after_cr = chunk.endswith(b"\r")
-        *lines, self._line = _LINE_END.split(self._line + chunk)
+        first, *lines = _LINE_END.split(chunk)
+        if first:
+            self._line.append(first)
+        if not lines:
+            return []
+        lines.insert(0, b"".join(self._line))
+        self._line = [rest] if (rest := lines.pop()) else []
         for line in lines:
             if not line.startswith(b":"):
                 self._in_event = line != b""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 import re
 from typing import Any, NamedTuple
 
@@ -257,8 +258,9 @@ def test_boundaries_do_not_depend_on_how_a_stream_is_cut(pieces: list[bytes]) ->
 
 def test_who_only_looks_for_boundaries_keeps_one_byte_of_a_line() -> None:
     decoder = Decoder()
-    decoder.skip(b"data: " + b"x" * 1000)
-    assert sum(len(kept) for kept in vars(decoder).values() if isinstance(kept, bytes)) == 1
+    for _ in range(3):
+        decoder.skip(b"data: " + b"x" * 1000)
+    assert len(pickle.dumps(decoder)) < 1000
     decoder.skip(b"\n\n")
     assert decoder.between_events
     decoder.skip(b"id: \xc3\xa9\ndata: nobody reads this\n\n: comment")
