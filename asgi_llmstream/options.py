@@ -22,6 +22,7 @@ _SECONDS = (
     "send_timeout",
     "close_timeout",
     "finish_timeout",
+    "block_warning",
     "shutdown_grace",
 )
 _COUNTS = (
@@ -52,6 +53,8 @@ class StreamOptions(Struct, frozen=True, kw_only=True):
         close_timeout: how long a cancelled producer may take to clean up before it is cancelled
             again; and then before it is abandoned. Must not be None.
         finish_timeout: how long an `on_finish` may take before it is cancelled, and logged.
+        block_warning: a producer that holds the event loop for longer at a time, so that nobody
+            else is served, is named in the log, once.
         shutdown_grace: how long streams may go on when the server shuts down. After it and
             `close_timeout` also a `send` that is stuck is given up.
         max_body_size: the largest request body that `ChatApp` reads.
@@ -83,6 +86,7 @@ class StreamOptions(Struct, frozen=True, kw_only=True):
     send_timeout: float | None = 30
     close_timeout: float = 5
     finish_timeout: float | None = 30
+    block_warning: float | None = 0.5
     shutdown_grace: float | None = 5
     max_body_size: int | None = 16 * 1024 * 1024
     max_body_depth: int | None = 100

@@ -189,7 +189,7 @@ class ChatApp:
             raise BadRequest("model is required.", param="model", code="missing_field")
         request = replace(request, model=request.model or self._models[0], scope=scope)
         stream = LLMStream(
-            lambda: self._answer(request),
+            partial(self._answer, request),
             format=format,
             model=request.model,
             whole=not request.stream,

@@ -5,7 +5,7 @@ Private: the root shows `accumulate`, `chunks`, `from_callbacks` and `Emitter`.
 
 from .accumulate import accumulate
 from .callbacks import Emitter, from_callbacks
-from .iterables import Producer, Steps, Stream, discard, is_reusable, open_steps
+from .iterables import Producer, Steps, Stream, discard, is_reusable, name_of, open_steps
 from .through import chunks
 
 __all__ = [
@@ -18,5 +18,6 @@ __all__ = [
     "discard",
     "from_callbacks",
     "is_reusable",
+    "name_of",
     "open_steps",
 ]

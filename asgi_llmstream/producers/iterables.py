@@ -5,13 +5,14 @@ from __future__ import annotations
 import inspect
 from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from contextlib import AbstractAsyncContextManager, AbstractContextManager
+from functools import partial
 from typing import Any, Protocol
 
 from ..chunks import Chunk
 from ..sources import is_item
-from .threads import ThreadIterator
+from .threads import ThreadIterator, Worker
 
-__all__ = ["Producer", "Steps", "Stream", "discard", "is_reusable", "open_steps"]
+__all__ = ["Producer", "Steps", "Stream", "discard", "is_reusable", "name_of", "open_steps"]
 
 
 class _TellsChunks(Protocol):
@@ -36,7 +37,7 @@ Stream = _Opened | Awaitable[_Opened]
 answer: anything that a producer may yield."""
 
 Producer = Stream | Callable[[], Stream]
-"""What a stream is made from; a function is called when it begins."""
+"""What a stream is made from; a function is called when it begins, in a thread if it may block."""
 
 
 def is_reusable(producer: object) -> bool:
@@ -94,7 +95,7 @@ async def open_steps(producer: Any) -> Steps:
             answer.
     """
     if _is_function(producer):
-        producer = producer()
+        producer = await _call_in_thread(producer) if _may_block(producer) else producer()
     while not hasattr(producer, "__aiter__") and inspect.isawaitable(producer):
         producer = await producer
     owners = []
@@ -128,6 +129,43 @@ def _is_iterable(producer: object) -> bool:
 def _is_function(producer: object) -> bool:
     # A manager that `asynccontextmanager` made is callable too, as a decorator.
     return callable(producer) and not (_is_iterable(producer) or _is_manager(producer))
+
+
+def _may_block(function: Any) -> bool:
+    """Return whether it is a plain function: calling it runs what its author wrote.
+
+    Others only make a generator or a coroutine; a lambda hands over what somebody else makes.
+    """
+    while isinstance(function, partial):
+        function = function.func
+    if not (inspect.isroutine(function) or inspect.isclass(function)):
+        function = type(function).__call__
+    return not (
+        inspect.iscoroutinefunction(function)
+        or inspect.isasyncgenfunction(function)
+        or inspect.isgeneratorfunction(function)
+        or getattr(function, "__name__", "") == "<lambda>"
+    )
+
+
+async def _call_in_thread(function: Callable[[], Any]) -> Any:
+    """Call it; what is to be iterated over in a thread stays in that one."""
+    worker = Worker()
+    made = await worker.call(function)
+    if _is_iterable(made) and not hasattr(made, "__aiter__"):
+        return ThreadIterator(made, worker)
+    worker.finish()
+    return made
+
+
+def name_of(producer: object) -> str:
+    """Return what its author calls it."""
+    while isinstance(producer, partial):
+        producer = producer.func
+    if not hasattr(producer, "__qualname__"):
+        producer = type(producer)
+    module, name = getattr(producer, "__module__", None), getattr(producer, "__qualname__", "")
+    return f"{module}.{name}" if isinstance(module, str) else str(name)
 
 
 async def _whole(answer: object) -> AsyncIterator[object]:

@@ -1,4 +1,4 @@
-"""A sync iterable → an async iterator, in a thread of its own.
+"""What blocks, in a thread of its own: a plain function, a sync iterable → an async iterator.
 
 Each has its own daemon thread: a shared pool would let a few idle generators starve all others,
 and an ordinary thread inside a blocking `next()` would hold up the exit of the process.
@@ -6,8 +6,9 @@ and an ordinary thread inside a blocking `next()` would hold up the exit of the 
 
 from __future__ import annotations
 
+import inspect
 import threading
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from contextvars import copy_context
 from queue import SimpleQueue
 from typing import Any
@@ -15,67 +16,76 @@ from typing import Any
 from ..backend import caller_from_thread, wakeup
 from ..errors import Overloaded
 
-__all__ = ["MAX_THREADS", "ThreadIterator"]
+__all__ = ["MAX_THREADS", "ThreadIterator", "Worker"]
 
 MAX_THREADS = 1000
-"""How many sync iterables may stream at the same time in this process."""
+"""How many plain functions and sync iterables may run at the same time in this process."""
 
 _free_threads = threading.BoundedSemaphore(MAX_THREADS)
 
 _END = object()
 
+_Order = Callable[[], Any]
 
-class ThreadIterator:
-    """Steps and closes `iterable` in one thread, one item at a time.
 
-    The thread sees the context variables of the task that takes the first step.
+class Worker:
+    """Runs one function after the other in one thread, for one task.
 
-    Raises:
-        Overloaded: at the first step, if `MAX_THREADS` are busy.
+    The thread sees the context variables of the task that gives it the first.
     """
 
-    def __init__(self, iterable: Iterable[Any]) -> None:
-        self._iterable = iterable
-        self._commands: SimpleQueue[bool] = SimpleQueue()  # True: step, False: close
+    def __init__(self) -> None:
+        self._orders: SimpleQueue[_Order | None] = SimpleQueue()
         self._answers: list[tuple[Any, BaseException | None]] = []
         self._answered = wakeup()
-        self._call = caller_from_thread()
+        self._call_in_loop = caller_from_thread()
         self._running = False
-        self._close_error: BaseException | None = None
 
-    def __aiter__(self) -> ThreadIterator:
-        return self
+    async def run(self, function: _Order) -> Any:
+        """Run `function` in the thread, and return what it returns.
 
-    async def __anext__(self) -> Any:
-        if not self._running:
-            self._start()
-        self._commands.put(True)
-        while not self._answers:
-            await self._answered.wait()
-        item, error = self._answers.pop()
-        if isinstance(error, StopAsyncIteration):
-            raise RuntimeError("a sync iterable raised StopAsyncIteration") from error
-        if error is not None:
-            raise error
-        if item is _END:
-            raise StopAsyncIteration
-        return item
-
-    async def aclose(self) -> None:
-        """Close the iterable in its thread, and wait until that is done.
-
-        A blocking `next()` cannot be interrupted. If the wait is cancelled, the thread closes
-        the iterable as soon as that returns.
+        What runs cannot be interrupted: if the wait is cancelled, it goes on.
 
         Raises:
-            BaseException: what the iterable's `close` raised.
+            Overloaded: if `MAX_THREADS` are busy.
+            BaseException: what it raised.
         """
-        self._commands.put(False)
+        if not self._running:
+            self._start()
+        self._orders.put(function)
+        while not self._answers:
+            await self._answered.wait()
+        returned, error = self._answers.pop()
+        if isinstance(error, StopIteration | StopAsyncIteration):  # which a coroutine cannot raise
+            raise RuntimeError(f"{type(error).__name__} came out of a thread") from error
+        if error is not None:
+            raise error
+        return returned
+
+    async def call(self, function: _Order) -> Any:
+        """Do the same; if the wait is cancelled, close what comes of it as soon as it is there."""
+        made: list[object] = []
+
+        def make() -> object:
+            made.append(function())
+            return made[0]
+
+        try:
+            return await self.run(make)
+        except BaseException:
+            self.finish(lambda: _let_go(made))
+            raise
+
+    def finish(self, last: _Order | None = None) -> None:
+        """Let the thread end, after what runs in it now, and then `last`."""
+        if last is not None:
+            self._orders.put(last)
+        self._orders.put(None)
+
+    async def wait(self) -> None:
+        """Wait until it has ended."""
         while self._running:
             await self._answered.wait()
-        if self._close_error is not None:
-            error, self._close_error = self._close_error, None
-            raise error
 
     def _start(self) -> None:
         if not _free_threads.acquire(blocking=False):
@@ -93,33 +103,92 @@ class ThreadIterator:
     # The thread's side.
 
     def _main(self) -> None:
-        iterator: Any = None
         try:
-            iterator = iter(self._iterable)
-            while self._commands.get():
-                self._tell(self._answer, next(iterator, _END), None)
-        except BaseException as error:
-            self._tell(self._answer, None, error)
-        try:
-            close = getattr(iterator, "close", None)
-            if close is not None:
-                close()
-        except BaseException as error:
-            self._close_error = error
+            while (order := self._orders.get()) is not None:
+                try:
+                    self._tell(self._answer, order(), None)
+                except BaseException as error:
+                    self._tell(self._answer, None, error)
         finally:
             _free_threads.release()
             self._tell(self._stopped)
 
     def _tell(self, what: Any, *args: Any) -> None:
         try:
-            self._call(lambda: what(*args))
+            self._call_in_loop(lambda: what(*args))
         except RuntimeError:
             pass  # the event loop is closed: there is nobody left to tell
 
-    def _answer(self, item: Any, error: BaseException | None) -> None:
-        self._answers.append((item, error))
+    def _answer(self, returned: Any, error: BaseException | None) -> None:
+        self._answers.append((returned, error))
         self._answered.set()
 
     def _stopped(self) -> None:
         self._running = False
         self._answered.set()
+
+
+def _let_go(made: list[object]) -> None:
+    """Close what nobody will begin."""
+    for thing in made:
+        close = getattr(thing, "close", None)
+        # Of streams only the sync ones: a coroutine function cannot be run here.
+        if close is not None and not inspect.iscoroutinefunction(close):
+            close()
+
+
+class ThreadIterator:
+    """Steps and closes `iterable` in one thread, one item at a time.
+
+    Args:
+        iterable: what is iterated over.
+        worker: the thread that made it, if that goes on; else it gets one at its first step.
+
+    Raises:
+        Overloaded: at the first step, if `MAX_THREADS` are busy.
+    """
+
+    def __init__(self, iterable: Iterable[Any], worker: Worker | None = None) -> None:
+        self._iterable = iterable
+        self._iterator: Any = None
+        self._worker = worker or Worker()
+        self._close_error: BaseException | None = None
+
+    def __aiter__(self) -> ThreadIterator:
+        return self
+
+    async def __anext__(self) -> Any:
+        item = await self._worker.run(self._step)
+        if item is _END:
+            raise StopAsyncIteration
+        return item
+
+    async def aclose(self) -> None:
+        """Close the iterable in its thread, and wait until that is done.
+
+        A blocking `next()` cannot be interrupted. If the wait is cancelled, the thread closes
+        the iterable as soon as that returns.
+
+        Raises:
+            BaseException: what the iterable's `close` raised.
+        """
+        self._worker.finish(self._close)
+        await self._worker.wait()
+        if self._close_error is not None:
+            error, self._close_error = self._close_error, None
+            raise error
+
+    # The thread's side.
+
+    def _step(self) -> Any:
+        if self._iterator is None:
+            self._iterator = iter(self._iterable)
+        return next(self._iterator, _END)
+
+    def _close(self) -> None:
+        try:
+            close = getattr(self._iterator, "close", None)
+            if close is not None:
+                close()
+        except BaseException as error:
+            self._close_error = error

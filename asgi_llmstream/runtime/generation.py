@@ -14,7 +14,7 @@ How a producer is cancelled, each rule found by a failure:
 from __future__ import annotations
 
 import logging
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Coroutine
 from typing import Any
 
 import anyio
@@ -24,8 +24,9 @@ from ..chunks import Error, Native, Raw, Text, Usage
 from ..errors import LLMStreamError
 from ..lifecycle import Lifecycle
 from ..options import StreamOptions
-from ..producers import Steps, discard, open_steps
+from ..producers import Steps, discard, name_of, open_steps
 from ..sources import as_exception, chunks_of, public_error
+from .blocking import Watched
 from .limits import Limits
 from .log import Log
 from .run import Audience, Run, Stopped
@@ -66,6 +67,7 @@ class Generation(Run):
     ) -> None:
         super().__init__(options, audience, log=log)
         self._producer = producer
+        self._name = name_of(producer)
         self._carries_raw = carries_raw
         self._time = options.clock.time
         self._lifecycle = Lifecycle(id=id, created=int(self._time()), model=model)
@@ -95,7 +97,7 @@ class Generation(Run):
         self._closing.task = self._task
         try:
             if self.outcome is None:
-                await self._produce()
+                await self._watched(self._produce())
             else:
                 await discard(self._producer)  # stopped before its first step
         except BaseException as error:
@@ -106,6 +108,10 @@ class Generation(Run):
         finally:
             with self._task.shield():
                 await self.settle()
+
+    def _watched(self, main: Coroutine[Any, Any, None]) -> Awaitable[None]:
+        limit = self.options.block_warning
+        return main if limit is None else Watched(main, self._name, self._now, limit)
 
     async def _produce(self) -> None:
         self.deadlines.asked_at = self._now()
@@ -198,6 +204,6 @@ class Generation(Run):
             "a producer ignored two cancellations for %s s each and was abandoned; "
             "it may still run: %s",
             self.options.close_timeout,
-            getattr(self._producer, "__qualname__", type(self._producer).__qualname__),
+            self._name,
         )
         spawn(self.settle, self._context)
