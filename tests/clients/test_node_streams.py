@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -49,7 +50,14 @@ def read_by_client(node: Run, path: Path, client: str, streams: list[bytes]) -> 
 
 @pytest.mark.parametrize(
     ("client", "strict", "read"),
-    [("ui", False, read_ui), ("ui", True, read_ui), ("ui-v5", True, read_ui)],
+    [
+        ("ui", False, read_ui),
+        ("ui", True, read_ui),
+        ("ui-v5", True, read_ui),
+        # The first of their kind, which are killed by a key that they do not know.
+        ("ui-v6", False, read_ui),
+        ("ui-v7", False, read_ui),
+    ],
 )
 def test_the_ai_sdk_reads_them_all(
     node: Run, tmp_path: Path, client: str, strict: bool, read: Callable[..., Any]
@@ -79,3 +87,12 @@ def test_strict_v5_is_what_that_version_needs(node: Run, tmp_path: Path) -> None
     for format, accepted in ((UIMessages(), False), (UIMessages(strict_v5=True), True)):
         [result] = read_by_client(node, tmp_path / "streams", "ui-v5", [wire(format, *chunks)])
         assert ("error" not in result) is accepted
+
+
+def test_ag_uis_client_takes_empty_deltas(node: Run, tmp_path: Path) -> None:
+    stream = wire(AGUI(), Text("Hi"), ToolCall("a", "f"))
+    emptied = re.sub(rb'"delta":"(Hi|{})"', b'"delta":""', stream)
+    assert emptied.count(b'"delta":""') == 2
+    read_ag_ui(emptied)
+    [result] = read_by_client(node, tmp_path / "streams", "ag-ui", [emptied])
+    assert (result["text"], result["calls"], result["finished"]) == ("", ["a"], True)

@@ -124,7 +124,6 @@ class AGUIReader:
             if what != "REASONING":
                 self.messages.append(message)
         elif step == "CONTENT":
-            assert event["delta"], "an empty delta"
             self._open[what, id]["text"] += event["delta"]
         else:
             del self._open[what, id]
@@ -137,7 +136,6 @@ class AGUIReader:
                 self._start("TOOL_CALL", id, call)
                 self.calls.append(call)
             case "TOOL_CALL_ARGS":
-                assert event["delta"], "an empty delta"
                 self._open["TOOL_CALL", id]["arguments"] += event["delta"]
             case "TOOL_CALL_END":
                 del self._open["TOOL_CALL", id]

@@ -58,7 +58,7 @@ ANY_CHUNK: st.SearchStrategy[Chunk] = st.one_of(
     st.builds(File, ANY_TEXT, ANY_TEXT),
     st.builds(Data, ANY_TEXT, st.dictionaries(ANY_TEXT, st.integers() | ANY_TEXT, max_size=2)),
     st.builds(Step, st.none() | ANY_TEXT),
-    st.builds(Usage, *[st.integers(0, 99)] * 4),
+    st.builds(Usage, *[st.integers(0, 99)] * 5),
     st.builds(Finish, st.sampled_from(["stop", "length", "tool_calls", "content_filter"])),
 )
 
@@ -83,7 +83,7 @@ SINGLE: st.SearchStrategy[Chunk] = st.one_of(
     st.builds(Data, SHORT, VALUES),
     st.builds(Raw, st.builds(ServerSentEvent, st.none() | SHORT, st.just("own"))),
     st.builds(Step, st.none() | SHORT),
-    st.builds(Usage, COUNTS, COUNTS, COUNTS, COUNTS, st.booleans()),
+    st.builds(Usage, *[COUNTS] * 5, st.booleans()),
     st.builds(Finish, st.sampled_from(["stop", "length", "tool_calls"]), st.none() | SHORT),
 )
 

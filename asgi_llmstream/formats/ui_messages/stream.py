@@ -2,8 +2,9 @@
 
     start → (start-step → part* → finish-step)* → finish | error → data: [DONE]
 
-Source: `ui-message-chunks.ts` and `process-ui-message-stream.ts` of npm `ai` 7, and the chunk
-schema of `ai` 5.0.0, which refuses unknown keys.
+Source: `ui-message-chunks.ts` and `process-ui-message-stream.ts` of npm `ai` 7. A key that a client
+does not know kills its stream in 5.0.0 to 5.0.200, 6.0.0 to 6.0.230 and 7.0.0 (5.0.220, 6.0.231 and
+7.0.160 pass it over), an unknown type in all. So nothing stands here that 6.0.0 does not know.
 
     chunk               on the wire
     ----------------    --------------------------------------------------------------------
@@ -64,7 +65,8 @@ class UIMessages(Struct, frozen=True, kw_only=True):
     """The format of `POST /ui`.
 
     Args:
-        strict_v5: leave out what `ai` 5.0.0 refuses; later ones take both.
+        strict_v5: leave out what the first of `ai` 5.0 refuse: finish reasons, up to 5.0.90, and
+            tool-input-error, up to 5.0.5. All later ones take both.
         include_usage: put the usage, when it is known, in the message's metadata.
         message_id: the message's id; derived from the run's if None. Requests set it, when their
             last message is the assistant's: then the client goes on with that.

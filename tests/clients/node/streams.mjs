@@ -2,8 +2,10 @@
 // FILE is JSON, a list of [client, body]; prints for each what it read, or the error.
 import { readFile } from 'node:fs/promises';
 import { HttpAgent } from '@ag-ui/client';
-import * as v7 from 'ai';
+import * as newest from 'ai';
 import * as v5 from 'ai-v5';
+import * as v6 from 'ai-v6';
+import * as v7 from 'ai-v7';
 
 const answer = (body) => async () =>
   new Response(body, { headers: { 'content-type': 'text/event-stream; charset=utf-8' } });
@@ -19,8 +21,10 @@ const ui = (ai) => async (body, out) => {
 };
 
 const clients = {
-  ui: ui(v7),
+  ui: ui(newest),
   'ui-v5': ui(v5),
+  'ui-v6': ui(v6),
+  'ui-v7': ui(v7),
   async 'ag-ui'(body, out) {
     const agent = new HttpAgent({ url: 'http://localhost/', fetch: answer(body) });
     await agent.runAgent({}, {
