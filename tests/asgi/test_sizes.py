@@ -7,7 +7,13 @@ from typing import Any
 
 import pytest
 
-from asgi_llmstream import ChatApp, ChatRequest, ToolCallDelta, encode_stream
+from asgi_llmstream import (
+    ChatApp,
+    ChatRequest,
+    Reasoning,
+    StreamOptions,
+    encode_stream,
+)
 from asgi_llmstream.formats import DEFAULT_FORMATS, RequestFormat
 from asgi_llmstream.testing import Client, Response
 
@@ -35,14 +41,14 @@ async def ask(path: str, body: Any) -> Response:
 
 
 async def test_what_waits_together_goes_out_in_pieces_of_bytes_not_of_events() -> None:
-    async def interleaved() -> AsyncIterator[Any]:
-        for index in (0, 1):
-            yield ToolCallDelta(index, f"call_{index}", "f")
-        for i in range(250):  # which cannot become one event
-            yield ToolCallDelta(i % 2, arguments="1")
+    async def alternating() -> AsyncIterator[Any]:
+        for _ in range(125):  # which cannot become one event
+            yield "a"
+            yield Reasoning("b")
 
-    model = "m" * LONGEST_MODEL
-    pieces = [piece async for piece in encode_stream(interleaved, model=model)]
+    model, options = "m" * LONGEST_MODEL, StreamOptions(buffer_events=2000)
+    stream = encode_stream(alternating, model=model, options=options)
+    pieces = [piece async for piece in stream]
     assert sum(map(len, pieces)) > 90_000
     assert max(map(len, pieces)) < 66_000
 
