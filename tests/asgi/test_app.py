@@ -429,6 +429,9 @@ async def test_head_gets_the_headers_of_get_and_never_calls_the_producer(path: s
         ("/models", ""),
         ("/models/", ""),
         ("/v1/models", "/v1"),
+        ("/v1/models", ""),  # where clients append it
+        ("/v1/v1/models", "/v1"),
+        ("/api/v1/models", "/api"),
         ("/v1/models/", "/v1/"),
         ("/api/v1/models", "/api/v1"),
         ("/v1/models", "/api/v1"),  # a proxy in front stripped /api
