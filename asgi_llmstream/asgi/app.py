@@ -52,9 +52,9 @@ class ChatApp:
 
     Args:
         answer: called once per request; an async generator function is the usual shape.
-        models: the names to list. The first is the one of requests that name none, unless there
-            are several and the protocol has a field for it: these are refused. Other names are
-            passed on to `answer`, which may refuse them.
+        models: the names to list; requests for others are refused, unless none were given.
+            A request that names none gets the first, or is refused where there are several.
+        any_model: pass other names on to `answer`, which may refuse them.
         options: intervals, deadlines and limits.
         on_finish: called once per answer with its `StreamResult`, however it ended.
         formats: the protocols to speak, each at its `route`; all that there are if left out.
@@ -71,6 +71,7 @@ class ChatApp:
         answer: Answer,
         *,
         models: Sequence[str] = ("default",),
+        any_model: bool = False,
         options: StreamOptions = DEFAULT_OPTIONS,
         on_finish: OnFinish | None = None,
         formats: Sequence[RequestFormat] = DEFAULT_FORMATS,
@@ -87,6 +88,7 @@ class ChatApp:
         self._prefix = prefix.rstrip("/")
         self._answer = answer
         self._models = list(models)
+        self._any_model = any_model or self._models == ["default"]
         self._created = int(options.clock.time())
         self._door = Door(options, on_finish, options.max_streams)
         self._lifespans = 0
@@ -198,6 +200,8 @@ class ChatApp:
             raise BadRequest("This protocol has no answers in one piece.", code="stream_only")
         if format.names_model and not request.model and len(self._models) > 1:
             raise BadRequest("model is required.", param="model", code="missing_field")
+        if request.model and not self._any_model and request.model not in self._models:
+            raise _no_model(request.model)
         request = replace(request, model=request.model or self._models[0], scope=scope)
         stream = LLMStream(
             partial(self._answer, request),
@@ -214,7 +218,7 @@ class ChatApp:
 
     async def _one_model(self, name: str, scope: Scope, receive: Receive, send: Send) -> None:
         if name not in self._models:
-            raise NotFound(f"There is no model {name!r}.", param="model", code="model_not_found")
+            raise _no_model(name)
         anthropic = _asks_for_anthropic(scope)
         model = model_object(name, self._created, for_anthropic=anthropic)
         await send_json(send, 200, dumps(model))
@@ -226,6 +230,10 @@ _VERSION = "/v1"
 # What has no format of its own speaks the one that most clients of such paths do.
 _OPENAI = OpenAIChat()
 _ANTHROPIC = AnthropicMessages()
+
+
+def _no_model(name: str) -> NotFound:
+    return NotFound(f"There is no model {name!r}.", param="model", code="model_not_found")
 
 
 def _asks_for_anthropic(scope: Scope) -> bool:
