@@ -35,6 +35,7 @@ def chat_router(
     *,
     dependencies: Sequence[Depends] = (),
     models: Sequence[str] = ("default",),
+    any_model: bool = False,
     options: StreamOptions = DEFAULT_OPTIONS,
     on_finish: OnFinish | None = None,
     formats: Sequence[RequestFormat] = DEFAULT_FORMATS,
@@ -47,7 +48,8 @@ def chat_router(
             settings that follow, and they are not looked at.
         dependencies: run before `answer` is called; what they raise is the response. One that
             reads the body has to do so with `await request.body()` or `.json()`.
-        models: the names to list; the first is the one of requests that name none.
+        models: the names to list, as for `ChatApp`.
+        any_model: pass other names on to `answer`.
         options: intervals, deadlines and limits, in seconds and bytes.
         on_finish: called once per answer with its `StreamResult`, however it ended.
         formats: the protocols to speak, each at its `route`; all that there are if left out.
@@ -58,7 +60,12 @@ def chat_router(
     """
     if not isinstance(answer, ChatApp):
         answer = ChatApp(
-            answer, models=models, options=options, on_finish=on_finish, formats=formats
+            answer,
+            models=models,
+            any_model=any_model,
+            options=options,
+            on_finish=on_finish,
+            formats=formats,
         )
     api = APIRouter(dependencies=[*dependencies], **{"tags": ["chat"], **router})
     for route in openapi.routes(answer.formats):

@@ -165,7 +165,8 @@ class LLMStreamPlugin(InitPlugin, ReceiveRoutePlugin):
             of your own stream.
         path: where the routes are.
         guards: run before `answer` is called; what they raise is the response.
-        models: the names to list; the first is the one of requests that name none.
+        models: the names to list, as for `ChatApp`.
+        any_model: pass other names on to `answer`.
         options: intervals, deadlines and limits, in seconds and bytes. `max_body_size` holds for
             the chat's requests in place of Litestar's `request_max_body_size`.
         on_finish: called once per answer with its `StreamResult`, however it ended.
@@ -186,6 +187,7 @@ class LLMStreamPlugin(InitPlugin, ReceiveRoutePlugin):
         *,
         guards: Sequence[Guard] = (),
         models: Sequence[str] = ("default",),
+        any_model: bool = False,
         options: StreamOptions = DEFAULT_OPTIONS,
         on_finish: OnFinish | None = None,
         formats: Sequence[RequestFormat] = DEFAULT_FORMATS,
@@ -195,7 +197,12 @@ class LLMStreamPlugin(InitPlugin, ReceiveRoutePlugin):
             raise TypeError("Litestar would not run these dependencies here: use guards")
         if answer is not None and not isinstance(answer, ChatApp):
             answer = ChatApp(
-                answer, models=models, options=options, on_finish=on_finish, formats=formats
+                answer,
+                models=models,
+                any_model=any_model,
+                options=options,
+                on_finish=on_finish,
+                formats=formats,
             )
         self._app = answer
         self._path = path

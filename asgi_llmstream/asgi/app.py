@@ -23,6 +23,7 @@ from .http import (
     Receive,
     Scope,
     Send,
+    below,
     check_media_type,
     query_fields,
     read_body,
@@ -44,22 +45,25 @@ _Handler = Callable[[Scope, Receive, Send], Awaitable[None]]
 class ChatApp:
     """An ASGI application that answers chat requests with what `answer` yields.
 
-    Below wherever it is mounted it has a route for each of its formats, as `POST
-    /chat/completions` for `OpenAIChat` and `GET /events?prompt=` for `Events`; and `GET /models`
-    and `GET /models/{id}` with the models' names, in Anthropic's words where its client asks.
-    OPTIONS says which methods there are: what other origins may do says a CORS middleware.
+    Below wherever it is mounted, and below `/v1` there too, it has a route for each of its
+    formats, as `POST /chat/completions` for `OpenAIChat` and `GET /events?prompt=` for `Events`;
+    and `GET /models` and `GET /models/{id}` with the models' names, in Anthropic's words where its
+    client asks.
 
     Args:
         answer: called once per request; an async generator function is the usual shape.
-        models: the names to list. The first is the one of requests that name none, unless there
-            are several and the protocol has a field for it: these are refused. Other names are
-            passed on to `answer`, which may refuse them.
+        models: the names to list; requests for others are refused, unless none were given.
+            A request that names none gets the first, or is refused where there are several.
+        any_model: pass other names on to `answer`, which may refuse them.
         options: intervals, deadlines and limits.
         on_finish: called once per answer with its `StreamResult`, however it ended.
         formats: the protocols to speak, each at its `route`; all that there are if left out.
+        prefix: the path where it is, as "/ai", for dispatchers that pass the whole path on and do
+            not say so in `root_path`, as Django's and Quart's.
 
     Raises:
-        ValueError: if `models` is empty, or two formats have the same route.
+        ValueError: if `models` is empty, two formats have the same route, or `prefix` does not
+            begin with a slash.
     """
 
     def __init__(
@@ -67,18 +71,24 @@ class ChatApp:
         answer: Answer,
         *,
         models: Sequence[str] = ("default",),
+        any_model: bool = False,
         options: StreamOptions = DEFAULT_OPTIONS,
         on_finish: OnFinish | None = None,
         formats: Sequence[RequestFormat] = DEFAULT_FORMATS,
+        prefix: str = "",
     ) -> None:
+        if prefix and not prefix.startswith("/"):
+            raise ValueError(f"prefix must begin with a slash: {prefix!r}")
         if not models:
             raise ValueError("models must name at least one model")
         self.formats = tuple(formats)
         self._by_route = {format.route: format for format in formats}
         if len(self._by_route) < len(self.formats):
             raise ValueError("two formats have the same route: give each one of its own")
+        self._prefix = prefix.rstrip("/")
         self._answer = answer
         self._models = list(models)
+        self._any_model = any_model or self._models == ["default"]
         self._created = int(options.clock.time())
         self._door = Door(options, on_finish, options.max_streams)
         self._lifespans = 0
@@ -91,7 +101,10 @@ class ChatApp:
             await receive()
             await send({"type": "websocket.close", "code": 1000})
         elif scope["type"] == "http":
-            await self.respond(route_path(scope), scope, receive, send)
+            path = below(self._prefix, route_path(scope))
+            if path not in self._by_route:
+                path = below(_VERSION, path)
+            await self.respond(path, scope, receive, send)
 
     async def respond(self, path: str, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one HTTP request for `path`, wherever the scope says that it went.
@@ -187,6 +200,8 @@ class ChatApp:
             raise BadRequest("This protocol has no answers in one piece.", code="stream_only")
         if format.names_model and not request.model and len(self._models) > 1:
             raise BadRequest("model is required.", param="model", code="missing_field")
+        if request.model and not self._any_model and request.model not in self._models:
+            raise _no_model(request.model)
         request = replace(request, model=request.model or self._models[0], scope=scope)
         stream = LLMStream(
             partial(self._answer, request),
@@ -203,15 +218,22 @@ class ChatApp:
 
     async def _one_model(self, name: str, scope: Scope, receive: Receive, send: Send) -> None:
         if name not in self._models:
-            raise NotFound(f"There is no model {name!r}.", param="model", code="model_not_found")
+            raise _no_model(name)
         anthropic = _asks_for_anthropic(scope)
         model = model_object(name, self._created, for_anthropic=anthropic)
         await send_json(send, 200, dumps(model))
 
 
+# Some clients append it to the address that they are given, and others want it there.
+_VERSION = "/v1"
+
 # What has no format of its own speaks the one that most clients of such paths do.
 _OPENAI = OpenAIChat()
 _ANTHROPIC = AnthropicMessages()
+
+
+def _no_model(name: str) -> NotFound:
+    return NotFound(f"There is no model {name!r}.", param="model", code="model_not_found")
 
 
 def _asks_for_anthropic(scope: Scope) -> bool:

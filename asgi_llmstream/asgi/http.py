@@ -17,6 +17,7 @@ __all__ = [
     "Receive",
     "Scope",
     "Send",
+    "below",
     "check_media_type",
     "json_headers",
     "merge_headers",
@@ -54,10 +55,17 @@ def route_path(scope: Scope) -> str:
     segments = [part for part in scope.get("root_path", "").split("/") if part]
     for first in range(len(segments)):
         prefix = "".join(f"/{segment}" for segment in segments[first:])
-        if path == prefix or path.startswith(f"{prefix}/"):
-            path = path[len(prefix) :]
+        if (rest := below(prefix, path)) != path:
+            path = rest
             break
     return path.rstrip("/") or "/"
+
+
+def below(prefix: str, path: str) -> str:
+    """Return the path below `prefix`, which has no trailing slash; the path itself if it is not."""
+    if path == prefix or path.startswith(f"{prefix}/"):
+        return path[len(prefix) :].rstrip("/") or "/"
+    return path
 
 
 def query_fields(scope: Scope) -> dict[str, str]:

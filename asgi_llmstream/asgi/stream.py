@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import secrets
 from collections.abc import AsyncGenerator
 from functools import partial
@@ -14,6 +15,7 @@ from ..options import DEFAULT_OPTIONS, StreamOptions
 from ..producers import Producer, discard, is_reusable
 from ..request import ChatRequest
 from ..runtime import Audience, Generation, OnFinish
+from ..sse import last_event_id
 from .admission import Admitted, Door
 from .delivery import Delivery, StreamDelivery, WholeDelivery, conclude
 from .encoding import encoded
@@ -36,6 +38,8 @@ def _headers_of(format: Format) -> RawHeaders:
 
 class LLMStream:
     """An ASGI application that answers one request with a stream.
+
+    An `EventSource` that comes back after its end gets a 204, which tells it to stop.
 
     Args:
         producer: an async generator or another iterable of chunks, a whole answer, an awaitable
@@ -104,6 +108,11 @@ class LLMStream:
             await send_empty(send, self._status, self.headers)
             return
         producer = self._take_producer()
+        if _comes_back(scope):
+            # It would run the model again. 204 makes an EventSource stop reconnecting.
+            await discard(producer)
+            await send_empty(send, 204)
+            return
         try:
             with door.admit(scope, request) as admitted:
                 await self._deliver(producer, admitted, receive, send)
@@ -142,6 +151,14 @@ class LLMStream:
         if not self._reusable:
             self._producer = None
         return producer
+
+
+def _comes_back(scope: Scope) -> bool:
+    """Return whether an `EventSource` asks again, which has had events of ours."""
+    if scope.get("method") != "GET":
+        return False
+    id = last_event_id(scope["headers"])
+    return id is not None and re.fullmatch(r"[0-9a-f]{24}:[0-9]+", id) is not None
 
 
 def encode_stream(

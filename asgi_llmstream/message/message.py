@@ -156,7 +156,7 @@ class Message:
         """The application's own values."""
         return [item for item in self.content if isinstance(item, Data)]
 
-    def to_openai(self) -> list[dict[str, Any]]:
+    def to_openai(self) -> list[Any]:
         """The messages that tell it to OpenAI's chat completions as history.
 
         Each model call is an assistant's message, followed by the tools' messages that answer

@@ -32,9 +32,10 @@ class ChatRequest(Struct, frozen=True, kw_only=True):
             `temperature`, `top_p`, `stop`, `seed`, `frequency_penalty`, `presence_penalty`,
             `parallel_tool_calls`, `response_format`, `reasoning_effort`, `verbosity`. Fit for
             `create(..., **request.settings)`.
-        thread_id: names the conversation, where the client says so.
-        run_id: names this request, where the client says so.
-        chat_id: names the AI SDK's chat.
+        thread_id: names the conversation: AG-UI's `threadId`, assistant-ui's, or the Responses'
+            `conversation`. A client chose it: look up whose it is before it opens anything.
+        run_id: names this one answer: AG-UI's `runId`.
+        chat_id: names the AI SDK's chat, its `id`; the same care.
         body: the whole request as it was sent, unknown fields included.
         scope: the ASGI scope: headers, path, the framework's state and user.
     """
@@ -60,7 +61,7 @@ class ChatRequest(Struct, frozen=True, kw_only=True):
                 return message.text
         return ""
 
-    def to_openai(self, *, cache_control: bool = False) -> list[dict[str, Any]]:
+    def to_openai(self, *, cache_control: bool = False) -> list[Any]:
         """The messages as the `messages` of an OpenAI chat completion call.
 
         Args:

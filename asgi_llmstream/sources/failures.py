@@ -99,8 +99,9 @@ _FAILURES: dict[int | str, _Make] = {
     504: UpstreamTimeout,
     "timeout": UpstreamTimeout,
     "timeout_error": UpstreamTimeout,
-    # Classes that openai, anthropic, google-genai, httpx and httpx2 share the names of
-    "TimeoutError": UpstreamTimeout,
+    # Classes that openai, anthropic, google-genai, httpx and httpx2 share the names of; Python's
+    # own `TimeoutError` may be about anything.
+    "ServerTimeoutError": UpstreamTimeout,  # aiohttp's, below google-genai
     "APITimeoutError": UpstreamTimeout,
     "TimeoutException": UpstreamTimeout,
     "APIConnectionError": UpstreamError,

@@ -21,9 +21,10 @@ from asgi_llmstream import (
     StreamOptions,
     StreamResult,
 )
-from asgi_llmstream.formats import Encoder
+from asgi_llmstream.formats import DEFAULT_FORMATS, Encoder, RequestFormat
 from asgi_llmstream.formats.openapi import Operation, routes
 from asgi_llmstream.testing import Client, ManualClock, Response, check_stream
+from tests.formats.test_every_format import ASK, asking, message_of
 from tests.support.providers import module
 
 pytestmark = pytest.mark.anyio
@@ -429,6 +430,9 @@ async def test_head_gets_the_headers_of_get_and_never_calls_the_producer(path: s
         ("/models", ""),
         ("/models/", ""),
         ("/v1/models", "/v1"),
+        ("/v1/models", ""),  # where clients append it
+        ("/v1/v1/models", "/v1"),
+        ("/api/v1/models", "/api"),
         ("/v1/models/", "/v1/"),
         ("/api/v1/models", "/api/v1"),
         ("/v1/models", "/api/v1"),  # a proxy in front stripped /api
@@ -510,3 +514,26 @@ async def test_n_answers_at_the_same_time_do_not_mix() -> None:
         for word in "abcde":
             group.start_soon(ask, word)
     assert bodies == {word: word * 20 for word in "abcde"}
+
+
+@pytest.mark.parametrize("format", [f for f in DEFAULT_FORMATS if f.names_model], ids=str)
+async def test_a_model_that_is_not_listed_is_the_protocols_404(format: RequestFormat) -> None:
+    app = App(models=["a", "b"])
+    response = await Client(app.app).request(
+        **asking(format, ASK[type(format)] | {"model": "other"})
+    )
+    assert response.status == 404
+    assert "other" in message_of(format, response.json())
+    assert app.requests == []
+
+
+@pytest.mark.parametrize(
+    ("settings", "name"),
+    [({"models": ["a"]}, "a"), ({"models": ["a"], "any_model": True}, "other"), ({}, "gpt-4o")],
+)
+async def test_other_models_pass_where_none_are_listed_or_any_is_welcome(
+    settings: dict[str, Any], name: str
+) -> None:
+    app = App(**settings)
+    assert (await app.post(HELLO | {"model": name})).status == 200
+    assert app.requests[0].model == name

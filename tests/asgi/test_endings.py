@@ -103,7 +103,7 @@ async def test_a_producer_that_raises_before_its_first_chunk_is_an_http_error(
         (RateLimited("Slow down.", retry_after=3), 429, {"retry-after": "3"}),
         (Overloaded(retry_after=1.2), 503, {"retry-after": "2"}),
         (LLMStreamError("I'm a teapot.", status=418, code="teapot"), 418, {}),
-        (TimeoutError("internal"), 504, {}),
+        (TimeoutError("internal"), 500, {}),
     ],
 )
 async def test_a_producer_chooses_the_status_before_its_first_chunk(

@@ -9,7 +9,8 @@ from typing import Any
 import anyio
 import pytest
 
-from asgi_llmstream import ChatApp, ChatRequest, StreamOptions
+from asgi_llmstream import ChatApp, ChatRequest, LLMStream, StreamOptions
+from asgi_llmstream.asgi.http import query_fields
 from asgi_llmstream.formats import Events
 from tests.support.servers import serve
 from tests.support.services import browsing
@@ -31,19 +32,28 @@ prompt => new Promise(resolve => {
 
 
 class Site:
-    """A page to run scripts on, beside a ChatApp that is silent until heartbeats have come."""
+    """A page to run scripts on, beside an answer that is silent until heartbeats have come: a
+    ChatApp's, or that of a route of one's own."""
 
-    def __init__(self, silent_for: int) -> None:
+    def __init__(self, silent_for: int, own_route: bool) -> None:
         self._silent_for = silent_for
         self._heartbeats = threading.Condition()
         self._beats = 0
         self.statuses: list[int] = []
         self.prompts: list[str] = []
-        self._chat = ChatApp(
-            self._answer,
-            options=StreamOptions(commit_after=0.02, heartbeat_interval=0.02),
-            formats=[Events(retry=10)],
-        )
+        options = StreamOptions(commit_after=0.02, heartbeat_interval=0.02)
+        self._chat: Any = ChatApp(self._answer, options=options, formats=[Events(retry=10)])
+        if own_route:
+            self._chat = self._route(options)
+
+    def _route(self, options: StreamOptions) -> Any:
+        async def route(scope: Any, receive: Any, send: Any) -> None:
+            request = Events().decode(query_fields(scope))
+            producer = self._answer(request)
+            stream = LLMStream(producer, format=Events(retry=10), options=options)
+            await stream(scope, receive, send)
+
+        return route
 
     async def _answer(self, request: ChatRequest) -> AsyncIterator[str]:
         self.prompts.append(request.prompt)
@@ -84,11 +94,12 @@ def browser() -> Iterator[Any]:
         yield browser
 
 
+@pytest.mark.parametrize("own_route", [False, True])
 @pytest.mark.parametrize(("prompt", "ending"), [("hi", "run-finished"), ("break", "run-failed")])
 def test_an_event_source_sees_every_event_and_no_other_and_does_not_run_the_model_again(
-    browser: Any, prompt: str, ending: str
+    browser: Any, prompt: str, ending: str, own_route: bool
 ) -> None:
-    site = Site(silent_for=20)
+    site = Site(silent_for=20, own_route=own_route)
     with serve(site) as url:
         page = browser.new_page()
         page.goto(url)

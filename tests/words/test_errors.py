@@ -168,9 +168,9 @@ def test_an_unexpected_exception_is_a_generic_500_that_shows_nothing_of_it(
 
 
 @pytest.mark.parametrize("error", [TimeoutError(SECRET), asyncio.TimeoutError(SECRET)])  # noqa: UP041
-def test_a_timeout_is_a_504(error: Exception) -> None:
+def test_a_timeout_of_the_users_own_code_is_not_the_models(error: Exception) -> None:
     shown = public_error(error)
-    assert (shown.status, shown.code) == (504, "upstream_timeout")
+    assert (shown.status, shown.code) == (500, "internal_error")
     assert SECRET not in _shown(shown)
 
 
