@@ -23,6 +23,7 @@ from .http import (
     Receive,
     Scope,
     Send,
+    answer_lifespan,
     below,
     check_media_type,
     query_fields,
@@ -96,7 +97,7 @@ class ChatApp:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one connection, as ASGI wants it."""
         if scope["type"] == "lifespan":
-            await _lifespan(receive, send)
+            await answer_lifespan(receive, send)
         elif scope["type"] == "websocket":
             await receive()
             await send({"type": "websocket.close", "code": 1000})
@@ -246,12 +247,3 @@ async def _say_what_is_allowed(
 ) -> None:
     # Also while the server drains: a browser shows no answer to who asked in vain.
     await send_empty(send, 204, [(b"allow", ", ".join(allowed).encode("ascii"))])
-
-
-async def _lifespan(receive: Receive, send: Send) -> None:
-    """There is nothing to set up: say so, so that bare servers start and stop."""
-    while True:
-        message = await receive()
-        await send({"type": f"{message['type']}.complete"})
-        if message["type"] == "lifespan.shutdown":
-            return

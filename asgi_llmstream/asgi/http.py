@@ -17,10 +17,12 @@ __all__ = [
     "Receive",
     "Scope",
     "Send",
+    "answer_lifespan",
     "below",
     "check_media_type",
     "json_headers",
     "merge_headers",
+    "over_websocket",
     "query_fields",
     "read_body",
     "receive_again",
@@ -135,6 +137,31 @@ def receive_again(body: AsyncGenerator[bytes, None], receive: Receive) -> Receiv
             return {"type": "http.request", "body": b"", "more_body": False}
 
     return receive_body
+
+
+def over_websocket(receive: Receive, send: Send) -> tuple[Receive, Send]:
+    """Return a `receive` and a `send` with which a response refuses a WebSocket (ASGI extension
+    "websocket.http.response")."""
+
+    async def receive_http() -> ASGIMessage:
+        message = await receive()
+        if message["type"] == "websocket.disconnect":
+            return {"type": "http.disconnect"}
+        return {"type": "http.request", "body": b"", "more_body": False}
+
+    async def send_denial(message: ASGIMessage) -> None:
+        await send({**message, "type": f"websocket.{message['type']}"})
+
+    return receive_http, send_denial
+
+
+async def answer_lifespan(receive: Receive, send: Send) -> None:
+    """There is nothing to set up: say so, so that bare servers start and stop."""
+    while True:
+        message = await receive()
+        await send({"type": f"{message['type']}.complete"})
+        if message["type"] == "lifespan.shutdown":
+            return
 
 
 async def send_empty(send: Send, status: int, headers: RawHeaders = ()) -> None:

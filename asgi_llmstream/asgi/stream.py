@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import secrets
 from collections.abc import AsyncGenerator
+from contextlib import ExitStack, asynccontextmanager
 from functools import partial
 
 from ..errors import Overloaded
@@ -20,7 +21,18 @@ from .admission import Admitted, Door
 from .delivery import Delivery, StreamDelivery, WholeDelivery, conclude
 from .encoding import encoded
 from .held import HeldEnd
-from .http import Headers, RawHeaders, Receive, Scope, Send, merge_headers, send_empty, send_json
+from .http import (
+    Headers,
+    RawHeaders,
+    Receive,
+    Scope,
+    Send,
+    answer_lifespan,
+    merge_headers,
+    over_websocket,
+    send_empty,
+    send_json,
+)
 
 __all__ = ["LLMStream", "collect", "encode_stream"]
 
@@ -85,9 +97,16 @@ class LLMStream:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer the request; return when the producer is closed and `on_finish` has run.
 
+        A WebSocket that asks to be accepted is refused with the answer.
+
         Raises:
             RuntimeError: if the producer was used up by an earlier request.
         """
+        if scope["type"] == "lifespan":
+            await answer_lifespan(receive, send)
+            return
+        if scope["type"] == "websocket":
+            receive, send = over_websocket(receive, send)
         await self.answer(self._door, scope, receive, send)
 
     async def answer(
@@ -103,23 +122,26 @@ class LLMStream:
         Args:
             request: what the client asked, where `ChatApp` decoded it.
         """
+        producer = self._take_producer()
         if scope.get("method") == "HEAD":
             # Frameworks send HEAD to GET's routes; it wants to know the headers, not the answer.
-            await send_empty(send, self._status, self.headers)
+            async with _discarding(producer):
+                await send_empty(send, self._status, self.headers)
             return
-        producer = self._take_producer()
         if _comes_back(scope):
             # It would run the model again. 204 makes an EventSource stop reconnecting.
-            await discard(producer)
-            await send_empty(send, 204)
+            async with _discarding(producer):
+                await send_empty(send, 204)
             return
-        try:
-            with door.admit(scope, request) as admitted:
+        with ExitStack() as held:
+            try:
+                admitted = held.enter_context(door.admit(scope, request))
+            except Overloaded as error:
+                async with _discarding(producer):
+                    body = self._format.error_body(error)
+                    await send_json(send, error.status, body, error.headers)
+            else:
                 await self._deliver(producer, admitted, receive, send)
-        except Overloaded as error:
-            await discard(producer)
-            body = self._format.error_body(error)
-            await send_json(send, error.status, body, error.headers)
 
     async def _deliver(
         self, producer: Producer, admitted: Admitted, receive: Receive, send: Send
@@ -159,6 +181,15 @@ def _comes_back(scope: Scope) -> bool:
         return False
     id = last_event_id(scope["headers"])
     return id is not None and re.fullmatch(r"[0-9a-f]{24}:[0-9]+", id) is not None
+
+
+@asynccontextmanager
+async def _discarding(producer: Producer) -> AsyncGenerator[None]:
+    """Let go of the producer, which is not needed, once its client knows."""
+    try:
+        yield
+    finally:
+        await discard(producer)
 
 
 def encode_stream(

@@ -9,7 +9,7 @@ from __future__ import annotations
 import threading
 from collections import deque
 from collections.abc import Awaitable, Callable
-from concurrent.futures import Future
+from concurrent.futures import Future, wait
 from typing import Any
 
 import anyio
@@ -21,6 +21,10 @@ from ..errors import BufferFull, StreamClosed
 __all__ = ["Callbacks", "Emitter", "ThreadEmitter", "from_callbacks"]
 
 Accepted = Callable[[Exception | None], None]
+
+# Seconds after which a waiting thread looks whether its event loop is still there: one that ends
+# forgets what it was asked to call.
+_LOOK_AGAIN = 0.5
 
 
 class Emitter:
@@ -105,8 +109,12 @@ class ThreadEmitter:
 
         try:
             self._call(lambda: self._buffer.offer(chunk, accept))
+            while not accepted.done():
+                wait([accepted], _LOOK_AGAIN)
+                self._call(_nothing)
         except RuntimeError:
-            raise StreamClosed("the event loop of this stream is closed") from None
+            if not accepted.done():
+                raise StreamClosed("the event loop of this stream is closed") from None
         accepted.result()
 
     def text(self, text: str) -> None:
@@ -216,6 +224,10 @@ class _Buffer:
     async def wait_for_end(self) -> None:
         while not self._ended:
             await self._changed.wait()
+
+
+def _nothing() -> None:
+    pass
 
 
 def _closed() -> StreamClosed:

@@ -186,12 +186,16 @@ class _Exit:
         await self._manager.__aexit__(None, None, None)
 
 
-async def discard(producer: object) -> None:
-    """Let go of a producer that was never begun: close what is open, await nothing."""
+async def discard(producer: Any) -> None:
+    """Let go of a producer that was never begun: close what is open, begin nothing."""
     if inspect.iscoroutine(producer):
         producer.close()  # or Python would warn that it was never awaited
+    elif inspect.isawaitable(producer) and hasattr(producer, "cancel"):
+        producer.cancel()  # a task that fetches it
     elif hasattr(producer, "__aiter__"):
         await _close(producer)
+    elif hasattr(producer, "__next__"):
+        await ThreadIterator(producer).aclose()
 
 
 async def _close(closing: object) -> None:

@@ -13,6 +13,8 @@ from contextvars import copy_context
 from queue import SimpleQueue
 from typing import Any
 
+import anyio.to_thread
+
 from ..backend import caller_from_thread, wakeup
 from ..errors import Overloaded
 
@@ -40,6 +42,11 @@ class Worker:
         self._answered = wakeup()
         self._call_in_loop = caller_from_thread()
         self._running = False
+
+    @property
+    def is_running(self) -> bool:
+        """True from the first function on, if there was a thread for it, until it has ended."""
+        return self._running
 
     async def run(self, function: _Order) -> Any:
         """Run `function` in the thread, and return what it returns.
@@ -164,7 +171,8 @@ class ThreadIterator:
         return item
 
     async def aclose(self) -> None:
-        """Close the iterable in its thread, and wait until that is done.
+        """Close the iterable in its thread, and wait until that is done. One that got none is
+        closed in another.
 
         A blocking `next()` cannot be interrupted. If the wait is cancelled, the thread closes
         the iterable as soon as that returns.
@@ -172,8 +180,11 @@ class ThreadIterator:
         Raises:
             BaseException: what the iterable's `close` raised.
         """
-        self._worker.finish(self._close)
-        await self._worker.wait()
+        if self._worker.is_running:
+            self._worker.finish(self._close)
+            await self._worker.wait()
+        else:
+            await anyio.to_thread.run_sync(self._close)
         if self._close_error is not None:
             error, self._close_error = self._close_error, None
             raise error
@@ -187,7 +198,8 @@ class ThreadIterator:
 
     def _close(self) -> None:
         try:
-            close = getattr(self._iterator, "close", None)
+            begun = self._iterable if self._iterator is None else self._iterator
+            close = getattr(begun, "close", None)
             if close is not None:
                 close()
         except BaseException as error:

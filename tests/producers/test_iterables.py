@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import gc
 import subprocess
 import sys
@@ -411,8 +412,6 @@ async def test_callbacks_and_lists_may_be_streamed_more_than_once() -> None:
 
 
 def test_a_closed_event_loop_is_forgotten() -> None:
-    import asyncio
-
     loops: list[weakref.ref[Any]] = []
 
     async def main() -> None:
@@ -423,3 +422,45 @@ def test_a_closed_event_loop_is_forgotten() -> None:
         asyncio.run(main())
     gc.collect()
     assert [loop() for loop in loops] == [None, None, None]
+
+
+class _ListeningLoop(asyncio.SelectorEventLoop):
+    """Says when another thread has asked it to call something."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.asked = threading.Event()
+
+    def call_soon_threadsafe(self, *args: Any, **kwargs: Any) -> asyncio.Handle:
+        try:
+            return super().call_soon_threadsafe(*args, **kwargs)
+        finally:
+            self.asked.set()
+
+
+def test_a_thread_whose_event_loop_ends_before_it_has_listened_is_told() -> None:
+    loop = _ListeningLoop()
+    emitters: list[Emitter] = []
+    raised: list[Exception] = []
+
+    async def produce(emit: Emitter) -> None:
+        emitters.append(emit)
+
+    async def begin() -> None:
+        async for _ in from_callbacks(produce):
+            pass
+
+    def emit() -> None:
+        try:
+            emitters[0].from_thread.text("too late")
+        except StreamClosed as error:
+            raised.append(error)
+
+    loop.run_until_complete(begin())
+    loop.asked.clear()
+    thread = threading.Thread(target=emit, daemon=True)
+    thread.start()
+    assert loop.asked.wait(10)
+    loop.close()
+    thread.join(10)
+    assert len(raised) == 1
