@@ -22,6 +22,7 @@ __all__ = [
     "Raw",
     "Reasoning",
     "Refusal",
+    "RunBy",
     "Source",
     "Step",
     "Text",
@@ -33,6 +34,9 @@ __all__ = [
 ]
 
 FinishReason = Literal["stop", "length", "tool_calls", "content_filter", "other"]
+
+RunBy = Literal["client", "server", "provider"]
+"""Who runs a tool: the client, which reads the answer; our own side; or the model's provider."""
 
 
 class Chunk(Struct, frozen=True, tag_field="type"):
@@ -72,24 +76,26 @@ class ToolCallDelta(Chunk, frozen=True, tag="tool-call-delta"):
         id: the call's id. Another id at the same index begins another call.
         name: the tool's name, whole, in the call's first delta or a later one.
         arguments: a piece of the arguments' JSON text.
-        hosted: the provider runs this tool itself: nobody is to answer the call, and neither it
-            nor the further pieces at its index are shown.
+        by: who runs the tool; in one of the call's deltas, up to the one with its name. If none
+            says so it is the server for a tool that the client's request did not offer, and the
+            client for all others, as it is where nobody knows what the request offered.
     """
 
     index: int = 0
     id: str | None = None
     name: str | None = None
     arguments: str = ""
-    hosted: bool = False
+    by: RunBy | None = None
 
 
 class ToolCall(Chunk, frozen=True, tag="tool-call"):
     """A whole tool call; `arguments` is JSON text, or an object that becomes it. An empty `id`
-    is replaced by one of ours."""
+    is replaced by one of ours. For `by` see `ToolCallDelta`."""
 
     id: str
     name: str
     arguments: str | dict[str, Any] = "{}"
+    by: RunBy | None = None
 
 
 class ToolResult(Chunk, frozen=True, tag="tool-result"):

@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 from msgspec import Struct
 
-from .chunks import Data, File, FinishReason, Raw, Source, ToolResult, Usage
+from .chunks import Data, File, FinishReason, Raw, RunBy, Source, ToolResult, Usage
 
 __all__ = [
     "BytesAdded",
@@ -49,6 +49,7 @@ class Part(Struct, frozen=True):
         step: the step it belongs to, from 0.
         id: unique in the stream; of a tool call the call's own.
         name: of a tool call the tool's name, else empty.
+        by: of a tool call who runs the tool, else None.
     """
 
     index: int
@@ -57,6 +58,12 @@ class Part(Struct, frozen=True):
     step: int
     id: str
     name: str = ""
+    by: RunBy | None = None
+
+    @property
+    def runs_elsewhere(self) -> bool:
+        """Tell whether it is a call that the client is not to answer."""
+        return self.by is not None and self.by != "client"
 
 
 class Event(Struct, frozen=True, tag_field="type"):

@@ -249,4 +249,5 @@ def make_generation(
         id=secrets.token_hex(12),
         model=model,
         carries_raw=format.carries_raw,
+        offered=format.offered,
     )

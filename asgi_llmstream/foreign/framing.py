@@ -17,6 +17,7 @@ class AsIs:
 
     headers: ClassVar[tuple[tuple[bytes, bytes], ...]] = ()
     carries_raw: ClassVar[bool] = True
+    offered: ClassVar[None] = None
 
     def __init__(self) -> None:
         self._decoder = Decoder()

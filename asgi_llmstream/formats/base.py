@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any, ClassVar, Literal, Protocol, TypeGuard
 
 from ..errors import LLMStreamError
@@ -39,6 +39,11 @@ class Format(Protocol):
 
     headers: ClassVar[tuple[tuple[bytes, bytes], ...]]
     carries_raw: ClassVar[bool]
+
+    @property
+    def offered(self) -> Collection[str] | None:
+        """The names of the tools that the client offered to run: a call of any other is not the
+        client's to answer. None if the protocol's requests do not tell."""
 
     def encoder(self) -> Encoder:
         """A new encoder, for one stream from its first event on."""

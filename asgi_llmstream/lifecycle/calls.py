@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Collection
+
+from ..chunks import RunBy
 
 __all__ = ["Calls"]
 
@@ -10,14 +13,22 @@ __all__ = ["Calls"]
 class Calls:
     """Knows the calls of one run by their ids.
 
+    Args:
+        offered: the names of the tools that the client's request offered; None if unknown.
+
     Attributes:
-        unanswered: the ids of those without a result.
+        unanswered: the ids of those without a result, and who runs each.
     """
 
-    def __init__(self) -> None:
-        self.unanswered: set[str] = set()
+    def __init__(self, offered: Collection[str] | None) -> None:
+        self.unanswered: dict[str, RunBy] = {}
+        self._offered = offered
         self._times: dict[str, int] = {}  # how often an id came
         self._same_id: dict[str, deque[str]] = {}  # those that may wait, and the last
+
+    def run_by(self, name: str) -> RunBy:
+        """Return who runs the tool of this name, where its call does not say so."""
+        return "client" if self._offered is None or name in self._offered else "server"
 
     def own_id(self, id: str) -> str:
         """A call's id, made unlike those before it: some providers count anew in each call."""

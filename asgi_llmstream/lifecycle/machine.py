@@ -22,7 +22,7 @@ Tool calls stay open beside each other, since providers may interleave their arg
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any, get_args
 
 from msgspec.structs import astuple
@@ -38,6 +38,7 @@ from ..chunks import (
     Raw,
     Reasoning,
     Refusal,
+    RunBy,
     Source,
     Step,
     Text,
@@ -77,12 +78,15 @@ __all__ = ["Lifecycle"]
 class _OpenPart:
     """A part that still grows. `part` is None while a tool call's name is not known."""
 
-    __slots__ = ("call_id", "kind", "part", "pieces")
+    __slots__ = ("by", "call_id", "kind", "part", "pieces")
 
-    def __init__(self, part: Part | None, call_id: str | None = None) -> None:
+    def __init__(
+        self, part: Part | None, call_id: str | None = None, by: RunBy | None = None
+    ) -> None:
         self.part = part
         self.kind: PartKind = "tool_call" if part is None else part.kind
         self.call_id = call_id
+        self.by = by
         self.pieces: list[str] = []
 
 
@@ -93,9 +97,12 @@ class Lifecycle:
         id: names the run; no two runs share one.
         created: when it began, in Unix seconds.
         model: who answers, as far as the request says.
+        offered: the names of the tools that the client's request offered; None if unknown.
     """
 
-    def __init__(self, *, id: str, created: int, model: str) -> None:
+    def __init__(
+        self, *, id: str, created: int, model: str, offered: Collection[str] | None = None
+    ) -> None:
         self._id = id
         self._created = created
         self._model = model
@@ -106,11 +113,10 @@ class Lifecycle:
         self._step_open = False
         self._step_name: str | None = None
         self._call_over = False
-        self._called = False
+        self._called: set[RunBy] = set()
         self._text: _OpenPart | None = None
         self._calls: dict[int, _OpenPart] = {}
-        self._hosted: set[int] = set()
-        self._asked = Calls()
+        self._asked = Calls(offered)
         self._broken = False
         self._finish: Finish | None = None
         self._used = UsageSum()
@@ -158,7 +164,8 @@ class Lifecycle:
         self._check_names()
         finish = self._finish
         events = self._close_step()
-        reason: FinishReason = "tool_calls" if self._asked.unanswered else "stop"
+        waits = "client" in self._asked.unanswered.values()
+        reason: FinishReason = "tool_calls" if waits else "stop"
         native = None
         if finish is not None:
             reason, native = finish.reason or reason, finish.native
@@ -238,9 +245,10 @@ class Lifecycle:
         return [*events, PartStarted(self._next(), part)]
 
     def _feed_tool_call_delta(self, chunk: ToolCallDelta) -> list[Event]:
-        if self._is_hosted(chunk) or not (chunk.id or chunk.name or chunk.arguments):
+        if not (chunk.id or chunk.name or chunk.arguments):
             return []
         check_strings(chunk.arguments, optional=(chunk.id, chunk.name))
+        _check_by(chunk.by)
         call = self._calls.get(chunk.index)
         is_other = call is not None and chunk.id and call.call_id and chunk.id != call.call_id
         if is_other:
@@ -253,6 +261,7 @@ class Lifecycle:
             events += self._open_step()
             self._calls[chunk.index] = call = _OpenPart(None, chunk.id)
         call.call_id = call.call_id or chunk.id
+        call.by = call.by or chunk.by
         if call.part is None:
             if chunk.arguments:
                 call.pieces.append(chunk.arguments)
@@ -263,21 +272,14 @@ class Lifecycle:
             events.append(PartDelta(self._next(), call.part, chunk.arguments))
         return events
 
-    def _is_hosted(self, chunk: ToolCallDelta) -> bool:
-        """Return whether it is a piece of a call that is nobody's to answer."""
-        if chunk.hosted:
-            self._hosted.add(chunk.index)
-        elif chunk.id:
-            self._hosted.discard(chunk.index)
-        return chunk.index in self._hosted
-
     def _feed_tool_call(self, chunk: ToolCall) -> list[Event]:
         arguments = chunk.arguments
         if not isinstance(arguments, str):
             arguments = as_json(as_builtins(arguments))
         check_strings(chunk.id, chunk.name)
+        _check_by(chunk.by)
         events = [*self._close_text(), *self._open_step()]
-        call = _OpenPart(None, chunk.id)
+        call = _OpenPart(None, chunk.id, chunk.by)
         call.pieces.append(arguments)
         events += self._start_call(call, chunk.name)
         return [*events, *self._end_call(call)]
@@ -290,7 +292,7 @@ class Lifecycle:
         result = ToolResult(
             self._asked.answered_by(chunk.id), as_builtins(chunk.output), chunk.error
         )
-        self._asked.unanswered.discard(result.id)
+        self._asked.unanswered.pop(result.id, None)
         # A result belongs to the step of its call, also after that model call's Finish.
         events = [*self._close_parts(), *self._begin_step()]
         return [*events, ItemAdded(self._next(), result)]
@@ -324,7 +326,6 @@ class Lifecycle:
         self._check_names()
         events = self._close_step()
         self._step_name = chunk.name
-        self._hosted.clear()
         self._call_over = True
         self._used.next_call()
         return events
@@ -346,11 +347,17 @@ class Lifecycle:
         check_strings(optional=(chunk.native,))
         self._check_names()
         events = self._close_parts()
-        reason = chunk.reason or ("tool_calls" if self._called else "stop")
-        self._finish = Finish(reason, chunk.native)
-        self._hosted.clear()
+        self._finish = Finish(self._reason(chunk), chunk.native)
         self._call_over = True
         return events
+
+    def _reason(self, chunk: Finish) -> FinishReason:
+        """Return why the model call ended, to a client that answers no calls but its own."""
+        if chunk.reason is None:
+            return "tool_calls" if "client" in self._called else "stop"
+        if chunk.reason == "tool_calls" and self._called and "client" not in self._called:
+            return "stop"
+        return chunk.reason
 
     def _feed_error(self, chunk: Error) -> list[Event]:
         return self.fail(as_exception(chunk))
@@ -364,7 +371,8 @@ class Lifecycle:
         events: list[Event] = []
         if self._call_over:
             events = self._close_step()
-            self._call_over = self._called = False
+            self._call_over = False
+            self._called = set()
             self._used.next_call()
             self._finish = None
         return [*events, *self._begin_step()]
@@ -386,19 +394,22 @@ class Lifecycle:
             events.append(StepEnded(self._next(), self._step))
         return events
 
-    def _new_part(self, kind: PartKind, id: str | None = None, name: str = "") -> Part:
+    def _new_part(
+        self, kind: PartKind, id: str | None = None, name: str = "", by: RunBy | None = None
+    ) -> Part:
         index, ordinal = self._parts, self._ordinals.get(kind, 0)
         self._parts += 1
         self._ordinals[kind] = ordinal + 1
         # Ids of ours are told apart by the run, so that two answers in one history never clash.
         id = id or f"{'call' if kind == 'tool_call' else kind}_{self._id}_{ordinal}"
-        return Part(index, kind, ordinal, self._step, id, name)
+        return Part(index, kind, ordinal, self._step, id, name, by)
 
     def _start_call(self, call: _OpenPart, name: str) -> list[Event]:
         own_id = self._asked.own_id(call.call_id) if call.call_id else None
-        call.part = part = self._new_part("tool_call", own_id, name)
-        self._asked.unanswered.add(part.id)
-        self._called = True
+        by = call.by or self._asked.run_by(name)
+        call.part = part = self._new_part("tool_call", own_id, name, by)
+        self._asked.unanswered[part.id] = by
+        self._called.add(by)
         events: list[Event] = [PartStarted(self._next(), part)]
         arguments = "".join(call.pieces)
         if arguments:
@@ -447,6 +458,11 @@ class Lifecycle:
         self._calls = {i: call for i, call in self._calls.items() if call.part is not None}
         self._broken = self.ended = True
         return self._close_step()
+
+
+def _check_by(by: object) -> None:
+    if by is not None and by not in get_args(RunBy):
+        raise ValueError(f"by tells who runs a tool, one of {get_args(RunBy)}: not {by!r}")
 
 
 def _row_of(chunk: object) -> Callable[[Lifecycle, Any], list[Event]]:

@@ -13,6 +13,7 @@ from ..chunks import (
     File,
     Reasoning,
     Refusal,
+    RunBy,
     Source,
     Step,
     Text,
@@ -25,11 +26,13 @@ __all__ = ["Content", "MessagePart", "MessageToolCall", "chunks_of_content"]
 
 
 class MessageToolCall(msgspec.Struct, frozen=True):
-    """A tool call of a message; `arguments` is its JSON text, as far as it has come."""
+    """A tool call of a message; `arguments` is its JSON text, as far as it has come, and `by`
+    tells who runs the tool: see `chunks.ToolCallDelta`."""
 
     id: str
     name: str
     arguments: str
+    by: RunBy = "client"
 
     def parse(self) -> Any:
         """The arguments as an object. Empty text counts as no arguments.
@@ -66,6 +69,11 @@ class MessagePart:
         return self.part.kind
 
     @property
+    def is_call(self) -> bool:
+        """Tell whether it is a call of a tool that the provider does not run itself."""
+        return self.part.kind == "tool_call" and self.part.by != "provider"
+
+    @property
     def text(self) -> str:
         if len(self.pieces) > 1:
             self.pieces = ["".join(self.pieces)]
@@ -98,5 +106,7 @@ def _chunk_of(part: MessagePart) -> Chunk:
         case "refusal":
             return Refusal(part.text)
         case "tool_call":
-            return ToolCall(part.part.id, part.part.name, part.text)
+            # That it was the client's is for the next request to say again.
+            by = part.part.by if part.part.runs_elsewhere else None
+            return ToolCall(part.part.id, part.part.name, part.text, by)
     return Text(part.text)

@@ -8,7 +8,7 @@ from typing import Any
 
 from ..chunks import ToolResult
 from ..events import PartKind
-from ..request import anthropic
+from ..request import NO_RESULT, anthropic
 from .content import Content, MessagePart
 
 __all__ = ["Turn", "turns_of"]
@@ -25,6 +25,17 @@ class Turn:
     def text_of(self, kind: PartKind) -> str:
         return _sendable("".join(part.text for part in self.parts if part.kind == kind))
 
+    @property
+    def calls(self) -> list[MessagePart]:
+        return [part for part in self.parts if part.is_call]
+
+    def answers(self) -> Iterator[ToolResult]:
+        """A result for each call: the APIs refuse calls without."""
+        yield from self.results.values()
+        for call in self.calls:
+            if call.part.id not in self.results:
+                yield ToolResult(call.part.id, NO_RESULT, error=True)
+
     def to_openai(self) -> Iterator[dict[str, Any]]:
         said: dict[str, Any] = {"role": "assistant", "content": self.text_of("text") or None}
         if refusal := self.text_of("refusal"):
@@ -35,21 +46,19 @@ class Turn:
                 "type": "function",
                 "function": {"name": part.part.name, "arguments": _sendable(part.text) or "{}"},
             }
-            for part in self.parts
-            if part.kind == "tool_call"
+            for part in self.calls
         ]
         if calls:
             said["tool_calls"] = calls
         if said["content"] or refusal or calls:
             yield said
-        for result in self.results.values():
+        for result in self.answers():
             yield {"role": "tool", "tool_call_id": result.id, "content": _output(result)}
 
     def to_anthropic(self) -> Iterator[dict[str, Any]]:
         if blocks := [block for part in self.parts for block in _blocks(part)]:
             yield {"role": "assistant", "content": blocks}
-        if self.results:
-            results = self.results.values()
+        if results := [*self.answers()]:
             blocks = [anthropic.tool_result(r.id, _output(r), r.error) for r in results]
             yield {"role": "user", "content": blocks}
 
@@ -63,12 +72,11 @@ def turns_of(content: Sequence[Content]) -> list[Turn]:
             if not turns or turns[-1].results or turns[-1].step != item.part.step:
                 turns.append(Turn(item.part.step))
             turns[-1].parts.append(item)
-            if item.kind == "tool_call":
+            if item.is_call:
                 made_by[item.part.id] = turns[-1]
         elif isinstance(item, ToolResult):
-            # Of one that answers no call, the last turn's.
-            turns = turns or [Turn(0)]
-            made_by.get(item.id, turns[-1]).results[item.id] = item
+            if (turn := made_by.get(item.id)) is not None:
+                turn.results[item.id] = item
     return turns
 
 
@@ -80,7 +88,8 @@ def _blocks(part: MessagePart) -> Iterator[dict[str, Any]]:
             if part.signature:
                 yield anthropic.thinking(text, part.signature)
         case "tool_call":
-            yield anthropic.tool_use(part.part.id, part.part.name, text)
+            if part.is_call:
+                yield anthropic.tool_use(part.part.id, part.part.name, text)
         case _:
             if text.strip():  # the API refuses a text block that is blank
                 yield anthropic.text(text)

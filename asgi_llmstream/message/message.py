@@ -129,11 +129,12 @@ class Message:
 
     @property
     def tool_calls(self) -> list[MessageToolCall]:
-        """The calls in the order in which they began."""
+        """The calls in the order in which they began, of the tools that the provider does not
+        run itself."""
         return [
-            MessageToolCall(part.part.id, part.part.name, part.text)
+            MessageToolCall(part.part.id, part.part.name, part.text, part.part.by or "client")
             for part in self.content
-            if isinstance(part, MessagePart) and part.kind == "tool_call"
+            if isinstance(part, MessagePart) and part.is_call
         ]
 
     @property
@@ -161,16 +162,19 @@ class Message:
 
         Each model call is an assistant's message, followed by the tools' messages that answer
         its calls; a tool's output that is no text becomes JSON. Reasoning, which the API does
-        not take back, is left out, as are sources, files and data.
+        not take back, is left out, as are sources, files and data, and what the provider's own
+        tools were asked and found.
 
-        The API wants every tool call answered: add the `ToolResult`s to the message first, or
-        append the tools' messages yourself.
+        The API refuses a call without its result, and a result without its call. So a call that
+        has none gets one that says so, and a result of no call is left out. Add the `ToolResult`s
+        to the message, or to its `content`, before you ask for its history.
         """
         return [message for turn in turns_of(self.content) for message in turn.to_openai()]
 
     def to_anthropic(self) -> list[dict[str, Any]]:
         """The same for Anthropic's messages: each model call is an assistant's message, and the
-        results of its calls are a user's.
+        results of its calls are a user's. A call's result that says that there is none is an
+        error; to leave the call out could leave reasoning last, which the API refuses.
 
         Reasoning goes back with its signature; without one the API refuses it, and it is left
         out. Arguments that are no JSON object, as models now and then write them, become

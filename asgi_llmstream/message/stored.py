@@ -7,7 +7,7 @@ from collections.abc import Iterable
 
 from msgspec import Struct
 
-from ..chunks import Data, File, FinishReason, Source, ToolResult, Usage
+from ..chunks import Data, File, FinishReason, RunBy, Source, ToolResult, Usage
 from ..events import Part, PartKind
 from .content import Content, MessagePart
 
@@ -15,7 +15,8 @@ __all__ = ["Stored", "restored", "stored"]
 
 
 class StoredPart(Struct, frozen=True, tag_field="type", tag="part", omit_defaults=True):
-    """A part without the numbers that its place among the others gives it."""
+    """A part without the numbers that its place among the others gives it; a call that does not
+    say who runs it is the client's."""
 
     kind: PartKind
     text: str
@@ -23,6 +24,7 @@ class StoredPart(Struct, frozen=True, tag_field="type", tag="part", omit_default
     step: int
     name: str = ""
     signature: str | None = None
+    by: RunBy | None = None
 
 
 StoredContent = StoredPart | ToolResult | Source | File | Data
@@ -48,7 +50,8 @@ def stored(content: Iterable[Content]) -> list[StoredContent]:
 
 def _stored(of: MessagePart) -> StoredPart:
     part = of.part
-    return StoredPart(part.kind, of.text, part.id, part.step, part.name, of.signature)
+    by = part.by if part.runs_elsewhere else None
+    return StoredPart(part.kind, of.text, part.id, part.step, part.name, of.signature, by)
 
 
 def restored(content: Iterable[StoredContent]) -> list[Content]:
@@ -65,7 +68,8 @@ def restored(content: Iterable[StoredContent]) -> list[Content]:
 
 
 def _restored(of: StoredPart, index: int, ordinal: int) -> MessagePart:
-    part = MessagePart(Part(index, of.kind, ordinal, of.step, of.id, of.name))
+    by = "client" if of.kind == "tool_call" and of.by is None else of.by
+    part = MessagePart(Part(index, of.kind, ordinal, of.step, of.id, of.name, by))
     part.signature = of.signature
     part.pieces = [of.text] if of.text else []
     return part

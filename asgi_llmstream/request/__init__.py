@@ -2,5 +2,6 @@
 
 from .chat import ChatRequest
 from .conversation import ChatMessage
+from .pairs import NO_RESULT
 
-__all__ = ["ChatMessage", "ChatRequest"]
+__all__ = ["NO_RESULT", "ChatMessage", "ChatRequest"]

@@ -6,13 +6,14 @@ write them for a call upstream.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from msgspec import Struct, field
 
 from . import anthropic
 from .conversation import ChatMessage
+from .pairs import paired
 
 __all__ = ["ChatRequest"]
 
@@ -61,14 +62,22 @@ class ChatRequest(Struct, frozen=True, kw_only=True):
                 return message.text
         return ""
 
+    @property
+    def offered(self) -> frozenset[str]:
+        """The names of its `tools`."""
+        return frozenset(_names(self.tools))
+
     def to_openai(self, *, cache_control: bool = False) -> list[Any]:
         """The messages as the `messages` of an OpenAI chat completion call.
+
+        The API refuses a call without its result, and a result without its call. So a call that
+        has none gets one that says so, and a result of no call is left out.
 
         Args:
             cache_control: keep Anthropic's marks for the prompt cache, which OpenRouter and
                 litellm pass on and OpenAI refuses.
         """
-        written = [_to_openai(message) for message in self.messages]
+        written = [_to_openai(message) for message in paired(self.messages)]
         return written if cache_control else [_without_marks(message) for message in written]
 
     def to_anthropic(self) -> dict[str, Any]:
@@ -76,9 +85,10 @@ class ChatRequest(Struct, frozen=True, kw_only=True):
         Anthropic's messages: `create(..., max_tokens=1024, **request.to_anthropic())`.
 
         All system and developer messages become the one `system`, wherever they stood. What the
-        client marked with `cache_control` is marked.
+        client marked with `cache_control` is marked. Calls and results are paired as in
+        `to_openai`.
         """
-        spoken = [m for m in self.messages if m.role not in _SYSTEM_ROLES]
+        spoken = paired(m for m in self.messages if m.role not in _SYSTEM_ROLES)
         call: dict[str, Any] = {"messages": anthropic.turns(spoken), **anthropic.marked(self.body)}
         if system := anthropic.system(m for m in self.messages if m.role in _SYSTEM_ROLES):
             call["system"] = system
@@ -91,6 +101,19 @@ class ChatRequest(Struct, frozen=True, kw_only=True):
 
 
 _SYSTEM_ROLES = ("system", "developer")
+
+
+def _names(tools: Iterable[Any]) -> Iterator[str]:
+    """The tools' names: of OpenAI's and of Anthropic's, and of those in a namespace."""
+    for tool in tools:
+        if not isinstance(tool, dict):
+            continue
+        inner = tool.get("function") or tool.get("custom")
+        name = (inner if isinstance(inner, dict) else tool).get("name")
+        if isinstance(name, str):
+            yield name
+        if isinstance(tool.get("tools"), list):
+            yield from _names(tool["tools"])
 
 
 def _to_openai(message: ChatMessage) -> dict[str, Any]:

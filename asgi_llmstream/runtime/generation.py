@@ -14,7 +14,7 @@ How a producer is cancelled, each rule found by a failure:
 from __future__ import annotations
 
 import logging
-from collections.abc import Awaitable, Coroutine
+from collections.abc import Awaitable, Collection, Coroutine
 from typing import Any
 
 import anyio
@@ -51,6 +51,7 @@ class Generation(Run):
         id: names the run.
         model: goes into the first event.
         carries_raw: whether the producer's own server-sent events can go out.
+        offered: the names of the tools that the client runs, see `Lifecycle`.
         log: see `Run`.
     """
 
@@ -63,6 +64,7 @@ class Generation(Run):
         id: str,
         model: str,
         carries_raw: bool = False,
+        offered: Collection[str] | None = None,
         log: Log | None = None,
     ) -> None:
         super().__init__(options, audience, log=log)
@@ -70,7 +72,7 @@ class Generation(Run):
         self._name = name_of(producer)
         self._carries_raw = carries_raw
         self._time = options.clock.time
-        self._lifecycle = Lifecycle(id=id, created=int(self._time()), model=model)
+        self._lifecycle = Lifecycle(id=id, created=int(self._time()), model=model, offered=offered)
         self._limits = Limits.of(options)
         self._task: Task = new_task()
 

@@ -2,8 +2,8 @@
 as the SDK's objects and as dicts.
 
 The helper stream gives each raw event and then others that derive from it (`text`,
-`input_json`, ...); only the raw ones are read. The tools that Anthropic runs itself are not
-read: nobody has to answer their calls.
+`input_json`, ...); only the raw ones are read. The tools that Anthropic runs itself are told apart
+by their blocks, and have their results among them.
 """
 
 from __future__ import annotations
@@ -11,7 +11,17 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
-from ..chunks import Chunk, Native, Reasoning, Text, ToolCallDelta, Upstream, Usage
+from ..chunks import (
+    Chunk,
+    Native,
+    Reasoning,
+    RunBy,
+    Text,
+    ToolCallDelta,
+    ToolResult,
+    Upstream,
+    Usage,
+)
 from .base import arguments, call_name, comes_from, finish, get, string, under_way, unknown
 from .blocks import read_block, read_sources
 from .failures import read_error
@@ -56,15 +66,25 @@ def _read_block_start(event: Any) -> Iterator[Chunk]:
 
 
 def _read_block(block: Any, index: int) -> Iterator[Chunk]:
-    match get(block, "type"):
-        case "tool_use":
-            # It begins with `{}`, and the arguments follow; only a whole message has them here.
-            given = arguments(get(block, "input") or None)
-            yield ToolCallDelta(index, get(block, "id"), get(block, "name"), given)
-        case "server_tool_use" | "mcp_tool_use":
-            yield ToolCallDelta(index, get(block, "id"), get(block, "name"), hosted=True)
-        case _:
-            yield from read_block(block)
+    kind = get(block, "type")
+    if kind in _CALLS:
+        # It begins with `{}`, and the arguments follow; only a whole message has them here.
+        given = arguments(get(block, "input") or None)
+        yield ToolCallDelta(index, get(block, "id"), get(block, "name"), given, _CALLS[kind])
+    elif isinstance(kind, str) and kind.endswith("_tool_result"):
+        found = get(block, "content")
+        # Each tool has its own type of error; of MCP's it is a field of the block.
+        failed = string(get(found, "type")).endswith("_error") or bool(get(block, "is_error"))
+        yield ToolResult(string(get(block, "tool_use_id")), found, failed)
+    else:
+        yield from read_block(block)
+
+
+_CALLS: dict[Any, RunBy | None] = {
+    "tool_use": None,
+    "server_tool_use": "provider",
+    "mcp_tool_use": "provider",
+}
 
 
 def _read_block_delta(event: Any) -> Iterator[Chunk]:

@@ -76,7 +76,11 @@ def _read_part(event: Any) -> Iterator[Chunk]:
             given = arguments(part.args or None)
             yield ToolCallDelta(event.index, part.tool_call_id, part.tool_name, given)
         case "builtin-tool-call" | "native-tool-call":
-            yield ToolCallDelta(event.index, part.tool_call_id, part.tool_name, hosted=True)
+            given = arguments(part.args or None)
+            id, name = part.tool_call_id, part.tool_name
+            yield ToolCallDelta(event.index, id, name, given, by="provider")
+        case "builtin-tool-return" | "native-tool-return":
+            yield ToolResult(part.tool_call_id, part.content, _has_failed(part))
 
 
 def _read_delta(event: Any) -> Iterator[Chunk]:
@@ -102,8 +106,11 @@ def _read_result(event: Any) -> Iterator[Chunk]:
     part = get(event, "part") or get(event, "result")
     # Until version 2 a retry was a part of its own; denied and interrupted calls have results.
     is_retry = get(part, "part_kind") == "retry-prompt"
-    failed = is_retry or get(part, "outcome") in ("failed", "retried")
-    yield ToolResult(part.tool_call_id, part.content, failed)
+    yield ToolResult(part.tool_call_id, part.content, is_retry or _has_failed(part))
+
+
+def _has_failed(part: Any) -> bool:
+    return get(part, "outcome") in ("failed", "retried")
 
 
 def _read_run_result(event: Any) -> Iterator[Chunk]:

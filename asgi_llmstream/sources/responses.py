@@ -1,8 +1,8 @@
 """OpenAI's Responses: stream events, as the SDK's objects (its helper stream's too) and dicts, and
 whole responses.
 
-Deltas are read, and not the `.done` events that repeat them. The tools that OpenAI runs itself
-(web search, code interpreter, MCP) are not read: nobody has to answer their calls.
+Deltas are read, and not the `.done` events that repeat them. The tools that OpenAI runs itself say
+at their item's end what they found, and all but MCP's what they were asked.
 """
 
 from __future__ import annotations
@@ -11,7 +11,17 @@ import zlib
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
-from ..chunks import Chunk, Finish, Reasoning, Refusal, Text, ToolCallDelta, Upstream
+from ..chunks import (
+    Chunk,
+    Finish,
+    Reasoning,
+    Refusal,
+    Text,
+    ToolCall,
+    ToolCallDelta,
+    ToolResult,
+    Upstream,
+)
 from .base import arguments, call_name, finish, get, string, under_way
 from .blocks import read_content, read_sources
 from .failures import read_error
@@ -92,12 +102,39 @@ def _read_annotation(event: Any) -> Iterator[Chunk]:
 
 def _read_item(event: Any) -> Iterator[Chunk]:
     item = get(event, "item")
-    if get(item, "type") in ("function_call", "custom_tool_call"):
+    kind = get(item, "type")
+    if kind in ("function_call", "custom_tool_call"):
         # The call's id is what its result must name; the item's own is another.
         given = arguments(get(item, "arguments") or get(item, "input"))
         yield ToolCallDelta(
             _index(event, get(item, "id")), get(item, "call_id"), get(item, "name"), given
         )
+    elif kind == "mcp_call":
+        index, given = _index(event, get(item, "id")), arguments(get(item, "arguments"))
+        yield ToolCallDelta(index, get(item, "id"), get(item, "name"), given, by="provider")
+
+
+def _read_item_end(event: Any) -> Iterator[Chunk]:
+    """Read what a tool of OpenAI's was asked, unless that came before, and what it found."""
+    item = get(event, "item")
+    kind, id = get(item, "type"), string(get(item, "id"))
+    if kind == "mcp_call":
+        error = get(item, "error")
+        yield ToolResult(id, get(item, "output") if error is None else error, error is not None)
+    elif kind in _ASKED:
+        asked, found = _ASKED[kind]
+        name = kind.removesuffix("_call")
+        yield ToolCall(id, name, {asked: get(item, asked)}, by="provider")
+        failed = get(item, "status") == "failed"
+        yield ToolResult(id, get(item, found) if found else None, failed)
+
+
+# Where an item has what the tool was asked, and what it found if that is told.
+_ASKED: dict[Any, tuple[str, str | None]] = {
+    "web_search_call": ("action", None),
+    "file_search_call": ("queries", "results"),
+    "code_interpreter_call": ("code", "outputs"),
+}
 
 
 def _read_arguments(event: Any) -> Iterator[Chunk]:
@@ -138,7 +175,9 @@ _MIDDLE: dict[Any, Callable[[Any], Iterable[Chunk]]] = {
     "response.reasoning_text.delta": _read_reasoning,
     "response.output_text.annotation.added": _read_annotation,
     "response.output_item.added": _read_item,
+    "response.output_item.done": _read_item_end,
     "response.function_call_arguments.delta": _read_arguments,
+    "response.mcp_call_arguments.delta": _read_arguments,
     "response.custom_tool_call_input.delta": _read_arguments,
 }
 _ENDS: dict[Any, Callable[[Any], Iterable[Chunk]]] = {

@@ -1,5 +1,8 @@
 """An agent: the model asks for a tool, reads its result and answers, and all of it is one stream.
 
+What the server runs is not for the client to answer, who never offered it. A tool that the client
+did offer is: then the answer ends with that call, and its result comes in the next request.
+
 OPENAI_API_KEY and OPENAI_BASE_URL are read by the client itself; any compatible server will do.
 """
 
@@ -30,19 +33,22 @@ client = AsyncOpenAI(max_retries=0)
 
 async def answer(request: ChatRequest) -> AsyncIterator[Any]:
     history: list[Any] = request.to_openai()
+    tools: Any = [TOOL, *request.tools]
     for _ in range(MAX_CALLS):
         # `accumulate` passes the chunks on, and has the whole message when they are through.
         turn = accumulate(
-            client.chat.completions.create(model=MODEL, messages=history, tools=[TOOL], stream=True)
+            client.chat.completions.create(model=MODEL, messages=history, tools=tools, stream=True)
         )
         async for chunk in turn:
             yield chunk
-        if not turn.message.tool_calls:
-            return
-        for call in turn.message.tool_calls:
+        calls = turn.message.tool_calls
+        own = [call for call in calls if call.name == "weather"]
+        for call in own:
             result = await run(call)
             turn.message += result
             yield result
+        if not calls or len(own) < len(calls):
+            return
         history += turn.message.to_openai()
 
 

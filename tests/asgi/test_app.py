@@ -42,6 +42,7 @@ class Own:
 
     headers: ClassVar = ()
     carries_raw: ClassVar = False
+    offered: ClassVar = None
     route: ClassVar = "/own"
     names_model: ClassVar = False
 

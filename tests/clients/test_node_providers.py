@@ -51,14 +51,22 @@ def test_reasoning_arrives_where_the_provider_reads_it(node: Run, url: str, kind
 def test_parallel_calls_and_usage_arrive(node: Run, url: str, kind: str) -> None:
     out = node("providers.mjs", url, "call", kind)
     assert out["toolCalls"] == [
-        {"id": "call_a", "name": "weather", "input": {"city": "Oslo"}},
-        {"id": "call_b", "name": "time", "input": {"zone": 1}},
+        {"id": "call_a", "name": "weather", "input": {"city": "Oslo"}, "isTheProviders": False},
+        {"id": "call_b", "name": "time", "input": {"zone": 1}, "isTheProviders": False},
     ]
     assert (out["finishReason"], out["errors"]) == ("tool-calls", [])
     usage = out["usage"]
     assert (usage["inputTokens"], usage["outputTokens"], usage["totalTokens"]) == (5, 7, 12)
     assert usage["inputTokenDetails"]["cacheReadTokens"] == 2
     assert usage["outputTokenDetails"]["reasoningTokens"] == 3
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_what_the_server_ran_is_not_for_the_client_to_run(node: Run, url: str, kind: str) -> None:
+    out = node("providers.mjs", url, "own agent", kind)
+    assert (out["text"], out["finishReason"], out["errors"]) == ("I look. Cold.", "stop", [])
+    assert [call for call in out["toolCalls"] if not call["isTheProviders"]] == []
+    assert len(out["toolCalls"]) == (2 if kind == "responses" else 0)
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -124,6 +124,16 @@ def test_the_chat_runs_tools_only_with_whole_arguments(node: Run, url: str) -> N
     assert node("ui_chat.mjs", url, "bad arguments")["toolCalls"] == []
 
 
+def test_the_chat_runs_no_tool_that_the_server_or_the_provider_ran(node: Run, url: str) -> None:
+    out = node("ui_chat.mjs", url, "own agent")
+    assert (out["toolCalls"], out["status"]) == ([], "ready")
+    tools = [part for part in out["messages"][-1]["parts"] if part["type"].startswith("tool-")]
+    assert [(tool["type"], tool["state"], tool["providerExecuted"]) for tool in tools] == [
+        ("tool-weather", "output-available", True),
+        ("tool-web_search", "output-error", True),
+    ]
+
+
 @pytest.mark.parametrize(
     ("prompt", "said"),
     [

@@ -39,11 +39,12 @@ async def everything(request: ChatRequest) -> AsyncIterator[Any]:
     yield Reasoning("think.")
     yield "Hel"
     yield "lo \u2028 wörld 🎉"
-    yield ToolCallDelta(0, "call_a", "add", '{"x":')
-    yield ToolCallDelta(1, "call_b", "sub")
+    # Unasked: the client's helper wants no tools but strict ones.
+    yield ToolCallDelta(0, "call_a", "add", '{"x":', by="client")
+    yield ToolCallDelta(1, "call_b", "sub", by="client")
     yield ToolCallDelta(0, arguments="1}")
     yield ToolCallDelta(1, arguments='{"y":2}')
-    yield ToolCall("call_c", "mul", {"z": 3})
+    yield ToolCall("call_c", "mul", {"z": 3}, by="client")
     yield Finish("tool_calls")
     yield Usage(input_tokens=5, output_tokens=7, cached_tokens=2, reasoning_tokens=3)
 

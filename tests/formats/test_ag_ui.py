@@ -396,7 +396,7 @@ def test_a_request_has_its_ids_and_tools_and_keeps_everything_in_its_body() -> N
 
 def test_the_format_takes_the_requests_ids_and_the_calls_of_its_history() -> None:
     request = decode({"id": "1", "role": "assistant", "toolCalls": [CALL]})
-    expected = AGUI(thread_id="t", run_id="r", known_calls=frozenset({"a"}))
+    expected = AGUI(thread_id="t", run_id="r", known_calls=frozenset({"a"}), offered=frozenset())
     assert AGUI().for_request(request) == expected
 
 

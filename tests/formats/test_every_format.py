@@ -53,6 +53,7 @@ from asgi_llmstream.lifecycle import Lifecycle
 from asgi_llmstream.testing import Client, ManualClock, check_stream
 from tests.support import ag_ui_grammar, anthropic_grammar, responses_grammar, ui_grammar
 from tests.support.strategies import COUNTS, ENDINGS, SHORT, SINGLE, parallel_calls
+from tests.support.tools import for_ag_ui, for_anthropic, for_chat, for_responses
 from tests.support.wire import EVENT_STREAMS
 
 Call = tuple[str, str, str]
@@ -66,7 +67,10 @@ class Heard:
         said: text and refusals in the order of the stream: some protocols do not tell the two
             apart.
         refused: the refusals alone; None where they are not told apart.
-        calls: id, name and arguments of each.
+        calls: id, name and arguments of each that the client is to answer, and of others where
+            nothing tells them apart.
+        ran: name, arguments and output, as text, of each that others answer; the output is ""
+            where the results are told elsewhere, and None if there was none.
         broken: ids of the calls that a client must not run; None where nothing tells.
         results: id and output, as text; None where there are none.
         tokens: of the output; None where they are not told.
@@ -77,6 +81,7 @@ class Heard:
     refused: str | None = ""
     thought: str = ""
     calls: list[Call] = field(default_factory=list)
+    ran: list[tuple[str, str, str | None]] = field(default_factory=list)
     broken: set[str] | None = field(default_factory=set)
     results: list[tuple[str, str]] | None = field(default_factory=list)
     tokens: int | None = None
@@ -127,6 +132,11 @@ def hear_responses(stream: bytes) -> Heard:
                     heard.broken.add(item["call_id"])
             case "function_call_output":
                 hear_result(heard, item["call_id"], item["output"])
+            case "mcp_call":
+                output = item["output"]
+                if item["status"] == "failed":
+                    output = item["error"]["content"][0]["text"]
+                heard.ran.append((item["name"], item["arguments"], output))
     return heard
 
 
@@ -155,9 +165,21 @@ def hear_ui(stream: bytes) -> Heard:
     heard = Heard(refused=None, error=reader.terminal.get("errorText"))
     heard.said = reader.text_of("text")
     heard.thought = reader.text_of("reasoning")
-    heard.calls = [(call["id"], call["name"], call["text"]) for call in reader.calls]
+    executed = {
+        chunk["toolCallId"]
+        for chunk in ui_grammar.chunks_of(stream)
+        if chunk["type"] == "tool-input-start" and "providerExecuted" in chunk
+    }
+    for call in reader.calls:
+        if call["id"] in executed:
+            heard.ran.append((call["name"], call["text"], ""))
+        else:
+            hear_call(heard, call["id"], call["name"], call["text"])
     heard.tokens = reader.metadata.get("usage", {}).get("outputTokens")
     for chunk in ui_grammar.chunks_of(stream):
+        if chunk["type"].startswith("tool-") and chunk["type"] != "tool-input-delta":
+            is_executed = chunk["toolCallId"] in executed
+            assert chunk.get("providerExecuted") is (True if is_executed else None)
         match chunk:
             case {"type": "tool-input-error", "errorText": "The answer broke off."}:
                 assert heard.broken is not None
@@ -212,7 +234,7 @@ def hear_events(stream: bytes) -> Heard:
             case {"type": "part-ended", "part": part, "text": text, **rest}:
                 assert rest.get("whole") is not True, "it is left out"
                 assert parts.pop(part["index"]) == text
-                hear_part(heard, part["kind"], part["id"], part["name"], text)
+                hear_part(heard, part["kind"], part["id"], part["name"], text, part["by"])
                 if not rest.get("whole", True) and part["kind"] == "tool_call":
                     assert heard.broken is not None
                     heard.broken.add(part["id"])
@@ -229,8 +251,13 @@ def hear_events(stream: bytes) -> Heard:
     return heard
 
 
-def hear_part(heard: Heard, kind: str, id: str, name: str, text: str) -> None:
-    if kind == "tool_call":
+def hear_part(
+    heard: Heard, kind: str, id: str, name: str, text: str, by: str | None = None
+) -> None:
+    if by in ("server", "provider"):
+        assert kind == "tool_call"
+        heard.ran.append((name, text, ""))
+    elif kind == "tool_call":
         hear_call(heard, id, name, text)
     elif kind == "reasoning":
         heard.thought += text
@@ -266,9 +293,24 @@ def hear(format: RequestFormat, stream: bytes) -> Heard:
 # What was said, and what the loss tables make of it.
 
 
-def said(events: Iterable[Event]) -> Heard:
+@dataclass
+class Told(Heard):
+    """All of it; `calls` are all.
+
+    Attributes:
+        elsewhere: ids of the calls that others than the client answer.
+        outputs: of these, the first of each.
+        own: the results of all others.
+    """
+
+    elsewhere: set[str] = field(default_factory=set)
+    outputs: dict[str, str] = field(default_factory=dict)
+    own: list[tuple[str, str]] = field(default_factory=list)
+
+
+def said(events: Iterable[Event]) -> Told:
     """Straight from the lifecycle's events."""
-    heard = Heard()
+    heard = Told()
     deltas: dict[int, str] = {}
     calls: dict[int, Call] = {}
     for event in events:
@@ -277,6 +319,8 @@ def said(events: Iterable[Event]) -> Heard:
                 deltas[part.index] = ""
                 if part.kind == "tool_call":
                     calls[part.index] = (part.id, part.name, "")
+                    if part.by != "client":
+                        heard.elsewhere.add(part.id)
             case PartDelta(part=part, text=text):
                 deltas[part.index] += text
             case PartEnded(part=part, text=text, whole=whole):
@@ -290,6 +334,10 @@ def said(events: Iterable[Event]) -> Heard:
                     hear_part(heard, part.kind, part.id, part.name, text)
             case ItemAdded(item=ToolResult(id=id, output=output)):
                 hear_result(heard, id, output)
+                if id in heard.elsewhere:
+                    heard.outputs.setdefault(id, as_text(output))
+                else:
+                    heard.own.append((id, as_text(output)))
             case Terminal(usage=usage):
                 heard.tokens = usage.output_tokens if usage else None
                 if isinstance(event, RunFailed):
@@ -297,24 +345,44 @@ def said(events: Iterable[Event]) -> Heard:
                 elif isinstance(event, RunAborted):
                     heard.error = event.reason
     heard.calls = [calls[index] for index in sorted(calls)]
+    for id, name, arguments in heard.calls:
+        if id in heard.elsewhere:
+            heard.ran.append((name, arguments, heard.outputs.get(id)))
     return heard
 
 
-def without_what_waited(told: Heard) -> tuple[list[Call], set[str]]:
+def without_what_waited(calls: list[Call], broken: set[str]) -> tuple[list[Call], set[str]]:
     """Where calls follow each other, what waits for one that broke off is not sent."""
-    assert told.broken is not None
-    for number, (id, _, _) in enumerate(told.calls):
-        if id in told.broken:
-            return told.calls[: number + 1], {id}
-    return told.calls, set()
+    for number, (id, _, _) in enumerate(calls):
+        if id in broken:
+            return calls[: number + 1], {id}
+    return calls, set()
 
 
-def assert_same(format: RequestFormat, heard: Heard, told: Heard) -> None:
+def assert_ran(format: RequestFormat, heard: Heard, told: Told) -> None:
+    match format:
+        case OpenAIChat() | AnthropicMessages() | AGUI():
+            assert heard.ran == []
+        case OpenAIResponses():
+            # Without arguments it has "{}", unless it broke off.
+            assert [(name, text.strip("{}"), out) for name, text, out in heard.ran] == [
+                (name, text.strip("{}"), out) for name, text, out in told.ran
+            ]
+        case _:  # parts of the plain format are heard as they end
+            assert sorted(heard.ran) == sorted((name, text, "") for name, text, _ in told.ran)
+
+
+def assert_same(format: RequestFormat, heard: Heard, told: Told) -> None:
     """`heard` is what was told, as far as the loss table of the protocol allows."""
     assert told.broken is not None
+    assert_ran(format, heard, told)
     calls, broken = told.calls, told.broken
+    results = told.own if isinstance(format, OpenAIResponses) else told.results
+    if not isinstance(format, AGUI):
+        calls = [call for call in calls if call[0] not in told.elsewhere]
+        broken = broken - told.elsewhere
     if isinstance(format, OpenAIChat | OpenAIResponses | AnthropicMessages):
-        calls, broken = without_what_waited(told)
+        calls, broken = without_what_waited(calls, broken)
     # Parts of the plain format are heard as they end.
     assert sorted(heard.calls) == sorted(calls)
     if not isinstance(format, Events):
@@ -322,7 +390,7 @@ def assert_same(format: RequestFormat, heard: Heard, told: Heard) -> None:
     assert (heard.said, heard.thought) == (told.said, told.thought)
     assert heard.refused in (None, told.refused)
     assert heard.broken is None or heard.broken == broken
-    assert heard.results is None or heard.results == told.results
+    assert heard.results is None or heard.results == results
     assert (heard.error is None) == (told.error is None)
     assert (told.error or "") in (heard.error or "")
     if told.error is None or not isinstance(format, OpenAIChat | AnthropicMessages):
@@ -357,12 +425,13 @@ def as_asked(format: RequestFormat) -> RequestFormat:
     return OpenAIChat(include_usage=True) if isinstance(format, OpenAIChat) else format
 
 
+BY: Any = st.sampled_from(["client", "server", "provider"])
 ONE = st.one_of(
     SINGLE,
     st.builds(Reasoning, SHORT, SHORT),
     st.builds(Usage, COUNTS, COUNTS),
     st.builds(Finish, st.none() | st.sampled_from(["stop", "content_filter", "other"])),
-    st.builds(ToolCallDelta, st.just(9), st.just("h"), st.just("hosted"), SHORT, st.just(True)),
+    st.builds(ToolCallDelta, st.just(9), st.just("h"), st.just("hosted"), SHORT, BY),
 )
 GROUPS = st.lists(ONE.map(lambda chunk: [chunk]) | parallel_calls(), max_size=12)
 CHUNKS = GROUPS.map(lambda groups: [chunk for group in groups for chunk in group])
@@ -431,9 +500,15 @@ def test_what_was_read_from_a_cache_and_what_was_written_are_told_apart(
 MESSAGES = [{"role": "user", "content": "hi"}]
 # The smallest request in each protocol's own words, or the query of a GET.
 ASK: dict[type[RequestFormat], Any] = {
-    OpenAIChat: {"model": "m", "messages": MESSAGES, "stream": True},
-    OpenAIResponses: {"model": "m", "input": "hi", "stream": True},
-    AnthropicMessages: {"model": "m", "max_tokens": 9, "messages": MESSAGES, "stream": True},
+    OpenAIChat: {"model": "m", "messages": MESSAGES, "stream": True, "tools": for_chat("f")},
+    OpenAIResponses: {"model": "m", "input": "hi", "stream": True, "tools": for_responses("f")},
+    AnthropicMessages: {
+        "model": "m",
+        "max_tokens": 9,
+        "messages": MESSAGES,
+        "stream": True,
+        "tools": for_anthropic("f"),
+    },
     UIMessages: {
         "id": "chat",
         "trigger": "submit-message",
@@ -443,7 +518,7 @@ ASK: dict[type[RequestFormat], Any] = {
         "threadId": "thread",
         "runId": "run",
         "messages": [{"id": "1", "role": "user", "content": "hi"}],
-        "tools": [],
+        "tools": for_ag_ui("f"),
         "context": [],
         "state": {},
         "forwardedProps": {},

@@ -14,6 +14,7 @@ from asgi_llmstream.formats import OpenAIChat
 from asgi_llmstream.formats.openai_chat.request import decode_request
 from asgi_llmstream.formats.wire import decode_json
 from asgi_llmstream.request import ChatMessage, ChatRequest
+from tests.support.history import check_request
 from tests.support.strategies import JSON, MESSAGE
 
 USER = {"role": "user", "content": "Hi"}
@@ -312,7 +313,7 @@ def _decodes_or_is_bad(body: bytes) -> None:
         return
     assert isinstance(got, ChatRequest)
     assert got.messages
-    assert len(got.to_openai()) == len(got.messages)
+    check_request(got)
     assert isinstance(got.prompt, str)
 
 
@@ -333,6 +334,11 @@ def test_the_request_decides_about_usage_and_the_rest_stays() -> None:
     format = OpenAIChat(reasoning_field="reasoning", done_after_error=False)
     request = ChatRequest(messages=[], include_usage=True)
     assert format.for_request(request) == OpenAIChat(
-        include_usage=True, reasoning_field="reasoning", done_after_error=False
+        include_usage=True,
+        reasoning_field="reasoning",
+        done_after_error=False,
+        offered=frozenset(),
     )
-    assert OpenAIChat(include_usage=True).for_request(ChatRequest(messages=[])) == OpenAIChat()
+    assert OpenAIChat(include_usage=True).for_request(ChatRequest(messages=[])) == OpenAIChat(
+        offered=frozenset()
+    )

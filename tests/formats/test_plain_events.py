@@ -43,7 +43,7 @@ data: {"type":"step-started","seq":2,"step":0,"name":null}
 
 id: run:3
 event: part-started
-data: {"type":"part-started","seq":3,"part":{"index":0,"kind":"reasoning","ordinal":0,"step":0,"id":"reasoning_run_0","name":""}}
+data: {"type":"part-started","seq":3,"part":{"index":0,"kind":"reasoning","ordinal":0,"step":0,"id":"reasoning_run_0","name":"","by":null}}
 
 id: run:4
 event: part-delta
@@ -51,11 +51,11 @@ data: {"type":"part-delta","seq":4,"kind":"reasoning","part":0,"text":"Hm."}
 
 id: run:5
 event: part-ended
-data: {"type":"part-ended","seq":5,"part":{"index":0,"kind":"reasoning","ordinal":0,"step":0,"id":"reasoning_run_0","name":""},"text":"Hm."}
+data: {"type":"part-ended","seq":5,"part":{"index":0,"kind":"reasoning","ordinal":0,"step":0,"id":"reasoning_run_0","name":"","by":null},"text":"Hm."}
 
 id: run:6
 event: part-started
-data: {"type":"part-started","seq":6,"part":{"index":1,"kind":"text","ordinal":0,"step":0,"id":"text_run_0","name":""}}
+data: {"type":"part-started","seq":6,"part":{"index":1,"kind":"text","ordinal":0,"step":0,"id":"text_run_0","name":"","by":null}}
 
 id: run:7
 event: part-delta
@@ -71,11 +71,11 @@ data: {"type":"part-delta","seq":9,"kind":"text","part":1,"text":"lo"}
 
 id: run:10
 event: part-ended
-data: {"type":"part-ended","seq":10,"part":{"index":1,"kind":"text","ordinal":0,"step":0,"id":"text_run_0","name":""},"text":"Hello"}
+data: {"type":"part-ended","seq":10,"part":{"index":1,"kind":"text","ordinal":0,"step":0,"id":"text_run_0","name":"","by":null},"text":"Hello"}
 
 id: run:11
 event: part-started
-data: {"type":"part-started","seq":11,"part":{"index":2,"kind":"refusal","ordinal":0,"step":0,"id":"refusal_run_0","name":""}}
+data: {"type":"part-started","seq":11,"part":{"index":2,"kind":"refusal","ordinal":0,"step":0,"id":"refusal_run_0","name":"","by":null}}
 
 id: run:12
 event: part-delta
@@ -83,11 +83,11 @@ data: {"type":"part-delta","seq":12,"kind":"refusal","part":2,"text":"No."}
 
 id: run:13
 event: part-ended
-data: {"type":"part-ended","seq":13,"part":{"index":2,"kind":"refusal","ordinal":0,"step":0,"id":"refusal_run_0","name":""},"text":"No."}
+data: {"type":"part-ended","seq":13,"part":{"index":2,"kind":"refusal","ordinal":0,"step":0,"id":"refusal_run_0","name":"","by":null},"text":"No."}
 
 id: run:14
 event: part-started
-data: {"type":"part-started","seq":14,"part":{"index":3,"kind":"tool_call","ordinal":0,"step":0,"id":"a","name":"f"}}
+data: {"type":"part-started","seq":14,"part":{"index":3,"kind":"tool_call","ordinal":0,"step":0,"id":"a","name":"f","by":"client"}}
 
 id: run:15
 event: part-delta
@@ -95,7 +95,7 @@ data: {"type":"part-delta","seq":15,"kind":"tool_call","part":3,"text":"{}"}
 
 id: run:16
 event: part-ended
-data: {"type":"part-ended","seq":16,"part":{"index":3,"kind":"tool_call","ordinal":0,"step":0,"id":"a","name":"f"},"text":"{}"}
+data: {"type":"part-ended","seq":16,"part":{"index":3,"kind":"tool_call","ordinal":0,"step":0,"id":"a","name":"f","by":"client"},"text":"{}"}
 
 id: run:17
 event: usage-reported

@@ -160,7 +160,7 @@ def test_text_reasoning_and_refusal_close_the_open_tool_calls(
 
 
 def test_a_tool_call_delta_closes_the_text_and_opens_a_call_that_carries_its_own_id() -> None:
-    call = Part(1, "tool_call", 0, 0, "call_1", "weather")
+    call = Part(1, "tool_call", 0, 0, "call_1", "weather", "client")
     events = run(
         Text("Let me see."),
         ToolCallDelta(0, "call_1", "weather", '{"city":'),
@@ -568,7 +568,7 @@ def test_an_item_after_the_finish_is_no_new_model_call(
         ([ToolCallDelta(0, "c", "f"), ToolResult("c")], "tool_calls"),
         ([ToolCall("c", "f"), Finish("tool_calls"), Text("b")], "stop"),
         ([ToolCall("c", "f"), Step(), Text("b")], "stop"),
-        ([ToolCallDelta(0, "c", "f", hosted=True), Text("b")], "stop"),
+        ([ToolCallDelta(0, "c", "f", by="provider"), Text("b")], "stop"),
     ],
 )
 def test_a_finish_without_a_reason_is_told_by_whether_the_model_called_tools(
@@ -617,34 +617,6 @@ def test_a_part_without_a_signature_does_not_mention_it() -> None:
     part = Part(0, "text", 0, 0, "text_run_0")
     assert "signature" not in msgspec.to_builtins(PartEnded(1, part, "a"))
     assert msgspec.to_builtins(PartEnded(1, part, "a", "sig"))["signature"] == "sig"
-
-
-# Tools that the provider runs itself
-
-
-def test_a_hosted_call_and_its_pieces_are_not_shown() -> None:
-    assert told(
-        Text("a"),
-        ToolCallDelta(1, "srv", "search", hosted=True),
-        ToolCallDelta(1, arguments='{"q":'),
-        ToolCallDelta(1, arguments="1}"),
-        Text("b"),
-    ) == told(Text("a"), Text("b"))
-
-
-@pytest.mark.parametrize("between", [[], [Finish()], [Step()]])
-def test_another_call_at_the_index_of_a_hosted_one_is_shown(between: list[Chunk]) -> None:
-    hosted = ToolCallDelta(0, "srv", "search", hosted=True)
-    events = run(hosted, *between, ToolCallDelta(0, "a", "f"), ToolCallDelta(0, arguments="{}"))
-    assert [e.text for e in events if isinstance(e, PartEnded)] == ["{}"]
-
-
-@pytest.mark.parametrize("boundary", [Finish(), Step()])
-def test_what_is_hosted_is_forgotten_at_the_next_model_call(boundary: Chunk) -> None:
-    lifecycle = started()
-    lifecycle.feed(ToolCallDelta(0, None, "search", hosted=True))
-    lifecycle.feed(boundary)
-    assert lifecycle.feed(ToolCallDelta(0, None, "f"))
 
 
 # Usage

@@ -6,8 +6,10 @@ import json
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
 
 from asgi_llmstream.chunks import (
+    Chunk,
     Data,
     Error,
     File,
@@ -26,7 +28,9 @@ from asgi_llmstream.chunks import (
 from asgi_llmstream.events import RunAborted, RunFailed, RunFinished, RunStarted
 from asgi_llmstream.message import Message, MessagePart, MessageToolCall
 from asgi_llmstream.sse import ServerSentEvent
+from tests.support.history import check_anthropic, check_openai
 from tests.support.providers import module
+from tests.support.strategies import SEQUENCES
 
 
 def built(*chunks: object) -> Message:
@@ -397,11 +401,60 @@ def test_of_two_results_of_one_call_the_last_counts() -> None:
     assert [said["content"] for said in message.to_openai()[1:]] == ["now"]
 
 
-def test_a_message_of_results_alone_is_the_tools_messages() -> None:
-    message = built(ToolResult("a", 1), ToolResult("b", 2))
-    assert roles(message) == ["tool", "tool"]
-    (said,) = message.to_anthropic()
-    assert said["role"] == "user"
+# Providers refuse a call without its result, and a result without its call.
+
+
+@pytest.mark.parametrize(
+    "chunks",
+    [
+        (ToolCall("a", "f"),),
+        ("Hm.", ToolCall("a", "f"), ToolCall("b", "f"), ToolResult("b", 1), "so"),
+        (ToolResult("a", 1), ToolResult("b", 2)),
+        ("so", ToolResult("a", 1), ToolCall("a", "f"), "then"),
+        (Reasoning("Hm.", "sig"), ToolCall("a", "f"), Finish("tool_calls"), "so"),
+        (ToolCall("a", "f", by="server"), ToolCall("b", "g", by="provider"), ToolResult("b", 1)),
+    ],
+)
+def test_calls_and_results_go_back_in_pairs(chunks: tuple[Any, ...]) -> None:
+    message = built(*chunks)
+    check_openai(message.to_openai())
+    check_anthropic(message.to_anthropic())
+
+
+@settings(deadline=None)
+@given(SEQUENCES)
+def test_of_any_answer_calls_and_results_go_back_in_pairs(chunks: list[Chunk]) -> None:
+    message = built(*chunks)
+    check_openai(message.to_openai())
+    check_anthropic(message.to_anthropic())
+
+
+def test_a_call_without_a_result_says_so_as_an_error() -> None:
+    message = built(ToolCall("a", "f"), Finish("tool_calls"))
+    none = "There is no result of this call."
+    assert message.to_openai()[1:] == [{"role": "tool", "tool_call_id": "a", "content": none}]
+    result = {"type": "tool_result", "tool_use_id": "a", "content": none, "is_error": True}
+    assert message.to_anthropic()[1:] == [{"role": "user", "content": [result]}]
+    message.content.append(ToolResult("a", 7))  # as it comes in a later request
+    assert message.to_openai()[1]["content"] == "7"
+
+
+def test_a_result_of_no_call_is_left_out_and_parts_no_messages() -> None:
+    assert built("so", ToolResult("a", 1), " then").to_openai() == [
+        {"role": "assistant", "content": "so then"}
+    ]
+    assert built(ToolResult("a", 1)).to_openai() == []
+
+
+def test_what_the_provider_ran_itself_is_neither_a_call_nor_history() -> None:
+    search = ToolCall("srv", "search", {"q": 1}, by="provider")
+    message = built("Look:", search, ToolResult("srv", ["x"]), " found.", ToolCall("a", "f"))
+    assert [(call.id, call.by) for call in message.tool_calls] == [("a", "client")]
+    (said, _result) = message.to_openai()
+    assert said["content"] == "Look: found."
+    assert [call["id"] for call in said["tool_calls"]] == ["a"]
+    assert "srv" not in json.dumps(message.to_anthropic())
+    assert message.tool_results == [ToolResult("srv", ["x"])]
 
 
 @pytest.mark.parametrize("arguments", ['{"x": 1', "[1]", "nope"])
@@ -438,6 +491,8 @@ def eventful() -> Message:
         ToolCallDelta(0, arguments="1}"),
         Finish("tool_calls"),
         ToolResult("a", {"y": [1, None]}, error=True),
+        ToolCall("s", "g", by="server"),
+        ToolCall("p", "h", by="provider"),
         Usage(1, 2, 3, 4),
         Step("next"),
         Data("n", {"deep": [True]}),

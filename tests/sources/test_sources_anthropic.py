@@ -8,11 +8,22 @@ from typing import Any
 
 import pytest
 
-from asgi_llmstream.chunks import Error, Finish, Reasoning, Source, Text, ToolCallDelta, Usage
+from asgi_llmstream.chunks import (
+    Error,
+    Finish,
+    Reasoning,
+    Source,
+    Text,
+    ToolCallDelta,
+    ToolResult,
+    Usage,
+)
+from tests.support.history import check_anthropic
 from tests.support.providers import (
     events_of,
     message_of,
     module,
+    ran_by_provider,
     read,
     recorded,
     sse,
@@ -231,6 +242,35 @@ def test_a_stream_becomes_the_message_that_the_sdk_makes_of_it(
 
 
 @SHAPES
+def test_what_anthropic_runs_is_the_providers_with_what_it_found(
+    shape: Callable[[bytes], list[object]],
+) -> None:
+    message = message_of(shape(sse(STREAMS["a tool that Anthropic runs"])))
+    assert ran_by_provider(message) == [("srvtoolu_1", "web_search", '{"query": "x"}')]
+    assert message.tool_results == [ToolResult("srvtoolu_1", [])]
+
+
+@pytest.mark.parametrize(
+    ("kind", "fields", "failed"),
+    [
+        ("mcp_tool_result", {"is_error": True, "content": [{"type": "text", "text": "Oh."}]}, True),
+        ("mcp_tool_result", {"is_error": False, "content": []}, False),
+        (
+            "web_fetch_tool_result",
+            {"content": {"type": "web_fetch_tool_result_error", "error_code": "unavailable"}},
+            True,
+        ),
+        ("code_execution_tool_result", {"content": {"type": "code_execution_result"}}, False),
+    ],
+)
+def test_the_result_of_a_tool_of_anthropics_says_whether_it_failed(
+    kind: str, fields: dict[str, Any], failed: bool
+) -> None:
+    begin, _end = block(0, {"type": kind, "tool_use_id": "srv", **fields})
+    assert read(begin) == [ToolResult("srv", fields["content"], failed)]
+
+
+@SHAPES
 @pytest.mark.parametrize("name", STREAMS)
 def test_the_openai_client_accumulates_what_the_anthropic_client_does(
     name: str, shape: Callable[[bytes], list[object]]
@@ -260,8 +300,9 @@ def test_as_history_it_is_what_the_sdk_would_send_back(
         for block in accumulated(body).content
         if block.type != "text" or block.text
     ]
-    (said,) = message_of(shape(body)).to_anthropic()
+    said, *results = message_of(shape(body)).to_anthropic()
     assert said == {"role": "assistant", "content": sent_back}
+    check_anthropic([said, *results])
 
 
 @pytest.mark.parametrize("shape", [as_dicts, as_raw_events, as_helper_events, as_text_stream])

@@ -16,12 +16,14 @@ from asgi_llmstream.chunks import (
     Source,
     Text,
     ToolCallDelta,
+    ToolResult,
     Usage,
 )
 from tests.support.providers import (
     events_of,
     message_of,
     module,
+    ran_by_provider,
     read,
     recorded,
     sse,
@@ -510,6 +512,83 @@ def test_a_tool_that_openai_runs_leaves_its_sources_and_no_call(shape: Shape) ->
     message = message_of(shape(sse(RESPONSES["a tool that OpenAI runs"])))
     assert message.sources == [Source("https://example.org", "Example")]
     assert message.tool_calls == []
+    (search,) = ran_by_provider(message)
+    assert search[:2] == ("ws_0", "web_search")
+    assert json.loads(search[2])["action"]["query"] == "x"
+    assert message.tool_results == [ToolResult("ws_0")]
+
+
+MCP_CALL = {"type": "mcp_call", "id": "mcp_0", "name": "roll", "server_label": "dice"}
+OPENAI_RUNS: dict[str, tuple[list[Event], tuple[str, str, str], ToolResult]] = {
+    "MCP": (
+        [
+            item_added(0, **MCP_CALL, arguments=""),
+            delta("mcp_call_arguments", 0, "mcp_0", '{"n":'),
+            delta("mcp_call_arguments", 0, "mcp_0", "6}"),
+            item_done(0, {**MCP_CALL, "arguments": '{"n":6}', "output": "4", "error": None}),
+        ],
+        ("mcp_0", "roll", '{"n":6}'),
+        ToolResult("mcp_0", "4"),
+    ),
+    "MCP that failed": (
+        [
+            item_added(0, **MCP_CALL, arguments=""),
+            item_done(
+                0,
+                {
+                    **MCP_CALL,
+                    "arguments": "",
+                    "output": None,
+                    "error": {"type": "http_error", "code": 500, "message": "Oh."},
+                },
+            ),
+        ],
+        ("mcp_0", "roll", ""),
+        ToolResult("mcp_0", {"type": "http_error", "code": 500, "message": "Oh."}, error=True),
+    ),
+    "code": (
+        [
+            item_done(
+                0,
+                {
+                    "type": "code_interpreter_call",
+                    "id": "ci_0",
+                    "status": "completed",
+                    "code": "1 + 1",
+                    "container_id": "c",
+                    "outputs": [{"type": "logs", "logs": "2"}],
+                },
+            )
+        ],
+        ("ci_0", "code_interpreter", '{"code":"1 + 1"}'),
+        ToolResult("ci_0", [{"type": "logs", "logs": "2"}]),
+    ),
+    "files, failed": (
+        [
+            item_done(
+                0,
+                {
+                    "type": "file_search_call",
+                    "id": "fs_0",
+                    "status": "failed",
+                    "queries": ["x"],
+                    "results": None,
+                },
+            )
+        ],
+        ("fs_0", "file_search", '{"queries":["x"]}'),
+        ToolResult("fs_0", None, error=True),
+    ),
+}
+
+
+@pytest.mark.parametrize("shape", [as_dicts, as_events])
+@pytest.mark.parametrize("name", OPENAI_RUNS)
+def test_what_openai_runs_is_the_providers_with_what_it_found(name: str, shape: Shape) -> None:
+    events, call, result = OPENAI_RUNS[name]
+    message = message_of(shape(sse(stream(*events))))
+    assert ran_by_provider(message) == [call]
+    assert message.tool_results == [result]
 
 
 def test_calls_are_told_apart_by_their_items_where_a_server_leaves_the_index_out() -> None:

@@ -10,7 +10,13 @@ from asgi_llmstream import collect
 from asgi_llmstream.chunks import Finish, Reasoning, Text, ToolCallDelta, ToolResult, Usage
 from asgi_llmstream.message import Message
 from asgi_llmstream.producers.accumulate import accumulate
-from tests.support.providers import message_of, module, read, through_openai
+from tests.support.providers import (
+    message_of,
+    module,
+    ran_by_provider,
+    read,
+    through_openai,
+)
 
 
 def agent(*replies: list[Any], **settings: Any) -> Any:
@@ -152,8 +158,8 @@ def test_signatures_are_kept_if_they_are_anthropics() -> None:
 
 def test_a_tool_that_the_provider_runs_is_nobodys_to_answer() -> None:
     messages = module("pydantic_ai.messages")
-    call = messages.NativeToolCallPart("web_search", {"query": "x"}, tool_call_id="srv_1")
-    piece = messages.ToolCallPartDelta(args_delta="{}", tool_call_id="srv_1")
+    call = messages.NativeToolCallPart("web_search", None, tool_call_id="srv_1")
+    piece = messages.ToolCallPartDelta(args_delta='{"query": "x"}', tool_call_id="srv_1")
     found = messages.NativeToolReturnPart("web_search", [], tool_call_id="srv_1")
     message = message_of(
         [
@@ -164,6 +170,8 @@ def test_a_tool_that_the_provider_runs_is_nobodys_to_answer() -> None:
         ]
     )
     assert (message.text, message.tool_calls) == ("Found.", [])
+    assert ran_by_provider(message) == [("srv_1", "web_search", '{"query": "x"}')]
+    assert message.tool_results == [ToolResult("srv_1", [])]
 
 
 def test_arguments_that_come_as_an_object_become_json() -> None:

@@ -42,7 +42,7 @@ async def provider(request: ChatRequest) -> AsyncIterator[Any]:
     """Speaks the protocols of OpenAI and Anthropic."""
     yield "Hel"
     yield "lo"
-    yield ToolCall("call_a", "weather", {"city": "Oslo"})
+    yield ToolCall("call_a", "weather", {"city": "Oslo"}, by="client")  # unasked
     yield Usage(input_tokens=3, output_tokens=7)
     yield Finish("tool_calls")
 

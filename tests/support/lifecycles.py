@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 
 from asgi_llmstream.chunks import Chunk
 from asgi_llmstream.events import (
@@ -27,12 +27,12 @@ from asgi_llmstream.lifecycle import Lifecycle
 from asgi_llmstream.sources import public_error
 
 
-def new() -> Lifecycle:
-    return Lifecycle(id="run", created=1700000000, model="m")
+def new(offered: Collection[str] | None = None) -> Lifecycle:
+    return Lifecycle(id="run", created=1700000000, model="m", offered=offered)
 
 
-def started() -> Lifecycle:
-    lifecycle = new()
+def started(offered: Collection[str] | None = None) -> Lifecycle:
+    lifecycle = new(offered)
     lifecycle.start()
     return lifecycle
 

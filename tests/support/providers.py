@@ -12,11 +12,20 @@ from typing import Any
 from asgi_llmstream.chunks import Chunk, Upstream
 from asgi_llmstream.formats.openai_chat.stream import OpenAIChat
 from asgi_llmstream.lifecycle import Lifecycle
-from asgi_llmstream.message import Message
+from asgi_llmstream.message import Message, MessagePart
 from asgi_llmstream.sources import chunks_of
 from tests.support.services import need
 
-__all__ = ["events_of", "message_of", "module", "read", "recorded", "sse", "through_openai"]
+__all__ = [
+    "events_of",
+    "message_of",
+    "module",
+    "ran_by_provider",
+    "read",
+    "recorded",
+    "sse",
+    "through_openai",
+]
 
 RECORDINGS = Path(__file__).parent / "recordings"
 
@@ -38,6 +47,12 @@ def message_of(items: Iterable[object]) -> Message:
     for item in items:
         message += item
     return message
+
+
+def ran_by_provider(message: Message) -> list[tuple[str, str, str]]:
+    """Id, name and arguments of the calls that nobody else has to answer."""
+    parts = [part for part in message.content if isinstance(part, MessagePart)]
+    return [(p.part.id, p.part.name, p.text) for p in parts if p.part.by == "provider"]
 
 
 def recorded(name: str) -> bytes:

@@ -114,17 +114,25 @@ class Item:
     def __init__(self, item: dict[str, Any]) -> None:
         self.id = item["id"]
         self.type = item["type"]
-        self.fixed = {k: item.get(k) for k in ("id", "type", "role", "call_id", "name")}
+        fixed = ("id", "type", "role", "call_id", "name", "server_label")
+        self.fixed = {k: item.get(k) for k in fixed}
         self.parts: list[dict[str, Any]] = []
         self.part: dict[str, Any] | None = None
         self.text_done = False
         self.arguments: str | None = ""
         self.arguments_done = False
+        self.ran: list[str] = []
 
     def take(self, event: dict[str, Any]) -> None:
         name, _, what = event["type"].rpartition(".")
-        if name == "response.function_call_arguments":
+        if name in ("response.function_call_arguments", "response.mcp_call_arguments"):
+            assert name == f"response.{self.type}_arguments"
             self.take_arguments(what, event)
+        elif name == "response.mcp_call":
+            assert self.type == "mcp_call"
+            assert (not self.ran) == (what == "in_progress")
+            assert what == "in_progress" or self.arguments_done
+            self.ran.append(what)
         elif name in ("response.content_part", "response.reasoning_summary_part"):
             self.take_part(what, event)
         elif event["type"] == "response.output_text.annotation.added":
@@ -136,7 +144,6 @@ class Item:
             self.take_text(what, event, *INNER[name])
 
     def take_arguments(self, what: str, event: dict[str, Any]) -> None:
-        assert self.type == "function_call"
         assert not self.arguments_done
         if what == "delta":
             assert event["delta"]
@@ -177,9 +184,9 @@ class Item:
             self.text_done = True
 
     def broken(self, item: dict[str, Any]) -> dict[str, Any]:
-        """A call that was still growing when the response failed."""
-        assert self.type == "function_call"
-        assert not self.arguments_done
+        """A call that was still growing, or ran, when the response failed."""
+        assert self.type in ("function_call", "mcp_call")
+        assert not self.arguments_done or self.ran == ["in_progress"]
         assert {k: item.get(k) for k in self.fixed} == self.fixed
         assert (item["status"], item["arguments"]) == ("incomplete", self.arguments)
         return item
@@ -187,11 +194,22 @@ class Item:
     def finish(self, item: dict[str, Any]) -> None:
         assert {k: item.get(k) for k in self.fixed} == self.fixed
         assert self.part is None
-        if self.type == "function_call":
+        if self.type in ("function_call", "mcp_call"):
             assert self.arguments_done
             assert item["arguments"] == self.arguments
-        elif self.type in ("message", "reasoning"):
+        if self.type == "mcp_call":
+            check_mcp_call(item, *self.ran)
+            return
+        if self.type in ("message", "reasoning"):
             assert item["summary" if self.type == "reasoning" else "content"] == self.parts
             assert self.parts
         if self.type != "reasoning":
             assert item["status"] in ("completed", "incomplete")
+
+
+def check_mcp_call(item: dict[str, Any], began: str, ended: str = "incomplete") -> None:
+    """What came of a call of the server's stands in its item."""
+    assert (began, ended) == ("in_progress", item["status"])
+    assert isinstance(item["server_label"], str)
+    assert (item["output"] is not None) == (ended == "completed")
+    assert (item["error"] is not None) == (ended == "failed")

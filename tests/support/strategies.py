@@ -13,6 +13,7 @@ from asgi_llmstream.chunks import (
     Raw,
     Reasoning,
     Refusal,
+    RunBy,
     Source,
     Step,
     Text,
@@ -66,6 +67,7 @@ ANY_CHUNK: st.SearchStrategy[Chunk] = st.one_of(
 
 SHORT = st.text(max_size=3)
 NAMES = st.sampled_from(["f", "g"])
+RUN_BY: st.SearchStrategy[RunBy | None] = st.sampled_from([None, "client", "server", "provider"])
 IDS = st.none() | st.sampled_from(["a", "b", "c"])
 COUNTS = st.integers(0, 100)
 VALUES = (
@@ -76,7 +78,9 @@ SINGLE: st.SearchStrategy[Chunk] = st.one_of(
     st.builds(Text, SHORT),
     st.builds(Reasoning, SHORT),
     st.builds(Refusal, SHORT),
-    st.builds(ToolCall, st.sampled_from("xyz"), NAMES, SHORT | st.dictionaries(SHORT, VALUES)),
+    st.builds(
+        ToolCall, st.sampled_from("xyz"), NAMES, SHORT | st.dictionaries(SHORT, VALUES), RUN_BY
+    ),
     st.builds(ToolResult, st.sampled_from("abcxyz"), VALUES, st.booleans()),
     st.builds(Source, SHORT, st.none() | SHORT),
     st.builds(File, SHORT, SHORT),
@@ -98,7 +102,7 @@ def parallel_calls(draw: st.DrawFn) -> list[Chunk]:
         if draw(st.booleans()):  # the name comes late
             chunks.append(ToolCallDelta(index, call_id, None, draw(SHORT)))
             call_id = None
-        chunks.append(ToolCallDelta(index, call_id, name, draw(SHORT)))
+        chunks.append(ToolCallDelta(index, call_id, name, draw(SHORT), draw(RUN_BY)))
     for index in draw(st.lists(st.sampled_from(indexes), max_size=6)):
         chunks.append(ToolCallDelta(index, arguments=draw(SHORT)))
     return chunks

@@ -71,11 +71,13 @@ class AGUI(Struct, frozen=True, kw_only=True):
         thread_id: names the conversation; derived from the run's id if None. Requests set it.
         run_id: names the run in the client's words; ours if None. Requests set it.
         known_calls: ids of tool calls that the conversation holds before the run; set likewise.
+        offered: the names of the tools that the client runs; set likewise. All calls are shown.
     """
 
     thread_id: str | None = None
     run_id: str | None = None
     known_calls: frozenset[str] = frozenset()
+    offered: frozenset[str] | None = None
 
     headers: ClassVar[tuple[tuple[bytes, bytes], ...]] = ()
     carries_raw: ClassVar[bool] = False
@@ -100,6 +102,7 @@ class AGUI(Struct, frozen=True, kw_only=True):
             thread_id=request.thread_id or self.thread_id,
             run_id=request.run_id or self.run_id,
             known_calls=self.known_calls.union(filter(None, calls)),
+            offered=request.offered,
         )
 
 

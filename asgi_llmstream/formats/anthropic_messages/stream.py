@@ -11,7 +11,8 @@ Blocks follow each other on the wire, while tool calls may grow beside each othe
     refusals        `text` blocks; one that ends the answer makes its stop reason "refusal"
     sources         citations (`web_search_result_location`) of the text that they stand in,
                     precede or follow; dropped if there is none
-    calls           one that broke off is not stopped, since clients run it then, and calls that
+    calls           those that others than the client answer are left out, with their results;
+                    one that broke off is not stopped, since clients run it then, and calls that
                     waited for it are not sent: the error follows
     finish reasons  Anthropic's own word if the provider said one, else the nearest
     usage           the input's tokens in `message_start` where they come before anything else,
@@ -26,6 +27,7 @@ from __future__ import annotations
 
 from typing import Any, ClassVar, Literal
 
+import msgspec
 from msgspec import Struct
 from msgspec.structs import replace
 
@@ -62,7 +64,14 @@ __all__ = ["AnthropicMessages"]
 
 
 class AnthropicMessages(Struct, frozen=True, kw_only=True):
-    """The format of `POST /messages`."""
+    """The format of `POST /messages`.
+
+    Args:
+        offered: the names of the tools that the client runs: calls of others are the server's.
+            If None all are the client's, unless a call says otherwise. Requests set it.
+    """
+
+    offered: frozenset[str] | None = None
 
     headers: ClassVar[tuple[tuple[bytes, bytes], ...]] = ()
     carries_raw: ClassVar[bool] = False
@@ -80,7 +89,7 @@ class AnthropicMessages(Struct, frozen=True, kw_only=True):
         return decode_request(fields)
 
     def for_request(self, request: ChatRequest) -> AnthropicMessages:
-        return self
+        return msgspec.structs.replace(self, offered=request.offered)
 
     def whole_body(self, started: RunStarted, message: Message) -> bytes:
         return whole_body(started, message)
@@ -96,14 +105,13 @@ _DELTAS: dict[PartKind, tuple[str, str]] = {
 
 
 class _Encoder:
-    """Every part is a block, and parts begin in the order of their indexes: they are the
-    blocks'."""
+    """Every part is a block, but for calls that are not the client's."""
 
     def __init__(self) -> None:
         self._started: RunStarted | None = None
-        self._open_block = 0
+        self._block = -1  # the index of the last that began
         self._prefix = b""
-        self._sequence = Sequence()
+        self._sequence = Sequence(clients_only=True)
         self._last: PartKind | None = None
         self._citations = Citations()
         # What the upstream's `message_delta` had beside; the last model call's goes out.
@@ -159,25 +167,25 @@ class _Encoder:
                 return b""
 
     def _open(self, part: Part) -> bytes:
-        self._open_block = part.index
+        self._block += 1
         kind, key = _DELTAS[part.kind]
         self._prefix = (
             b'event: content_block_delta\ndata: {"type":"content_block_delta","index":%d,'
-            b'"delta":{"type":"%b","%b":' % (part.index, kind.encode(), key.encode())
+            b'"delta":{"type":"%b","%b":' % (self._block, kind.encode(), key.encode())
         )
-        return named("content_block_start", {"index": part.index, "content_block": block_of(part)})
+        return named("content_block_start", {"index": self._block, "content_block": block_of(part)})
 
     def _delta(self, event: PartDelta) -> bytes:
         return self._prefix + quote(event.text) + b"}}\n\n"
 
     def _add(self, delta: dict[str, Any]) -> bytes:
-        return named("content_block_delta", {"index": self._open_block, "delta": delta})
+        return named("content_block_delta", {"index": self._block, "delta": delta})
 
     def _close(self, event: PartEnded) -> bytes:
         out = b""
         if event.signature is not None:
             out = self._add({"type": "signature_delta", "signature": event.signature})
-        return out + named("content_block_stop", {"index": event.part.index})
+        return out + named("content_block_stop", {"index": self._block})
 
     def _finish(self, event: RunFinished) -> bytes:
         reason = stop_reason(event.reason, event.native, self._last)

@@ -9,6 +9,7 @@ from ...events import Event, ItemAdded, PartEnded, PartKind, PartStarted, RunFin
 from ...message import Message
 from ..shapes.citations import Citations
 from ..shapes.replay import replay
+from ..shapes.sequence import Sequence
 from ..wire import dumps
 from .words import Block, block_of, citation_of, message_of, stop_reason
 
@@ -17,10 +18,11 @@ __all__ = ["whole_body"]
 
 def whole_body(started: RunStarted, message: Message) -> bytes:
     """A finished message, of the same events as a stream of it."""
-    whole, citations = _Whole(), Citations()
+    whole, sequence, citations = _Whole(), Sequence(clients_only=True), Citations()
     for event in replay(started, message):
-        for ready in citations.feed(event):
-            whole.take(ready)
+        for turn in sequence.feed(event):
+            for ready in citations.feed(turn):
+                whole.take(ready)
     body = message_of(started, message.usage)
     return dumps({**body, "content": whole.blocks, "stop_reason": whole.stop_reason})
 

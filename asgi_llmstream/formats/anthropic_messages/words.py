@@ -80,12 +80,13 @@ _STOP_REASONS: dict[FinishReason, str] = {
     "content_filter": "refusal",
     "other": "end_turn",
 }
+# Not "tool_use": whether the client is to answer a call is not the provider's to say.
 _OWN_STOP_REASONS = {
     *_STOP_REASONS.values(),
     "stop_sequence",
     "pause_turn",
     "model_context_window_exceeded",
-}
+} - {"tool_use"}
 
 
 def stop_reason(reason: FinishReason, native: str | None, last: PartKind | None) -> str:

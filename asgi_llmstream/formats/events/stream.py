@@ -35,6 +35,7 @@ class Events(Struct, frozen=True, kw_only=True):
 
     headers: ClassVar[tuple[tuple[bytes, bytes], ...]] = ()
     carries_raw: ClassVar[bool] = True
+    offered: ClassVar[None] = None
     route: ClassVar[str] = "/events"
     method: ClassVar[Literal["GET", "POST"]] = "GET"
     names_model: ClassVar[bool] = False

@@ -3,8 +3,8 @@
 Source: the OpenAI API reference, chat completions and chat completion chunks.
 
 Calls go out one after the other, since clients' accumulators take those that grow beside each other
-for one. Not carried, because the protocol has no word for it: tool results, sources, files, data,
-steps.
+for one. Not carried, because the protocol has no word for it: calls that others than the client
+answer, tool results, sources, files, data, steps.
 """
 
 from __future__ import annotations
@@ -51,11 +51,14 @@ class OpenAIChat(Struct, frozen=True, kw_only=True):
             llama.cpp) or "reasoning" (OpenRouter).
         done_after_error: whether `[DONE]` follows an error event. Official clients raise at the
             error and never see it; some others wait for it.
+        offered: the names of the tools that the client runs: calls of others are the server's.
+            If None all are the client's, unless a call says otherwise. Requests set it.
     """
 
     include_usage: bool = False
     reasoning_field: str = "reasoning_content"
     done_after_error: bool = True
+    offered: frozenset[str] | None = None
 
     headers: ClassVar[tuple[tuple[bytes, bytes], ...]] = ()
     carries_raw: ClassVar[bool] = False
@@ -73,7 +76,9 @@ class OpenAIChat(Struct, frozen=True, kw_only=True):
         return decode_request(fields)
 
     def for_request(self, request: ChatRequest) -> OpenAIChat:
-        return msgspec.structs.replace(self, include_usage=request.include_usage)
+        return msgspec.structs.replace(
+            self, include_usage=request.include_usage, offered=request.offered
+        )
 
     def whole_body(self, started: RunStarted, message: Message) -> bytes:
         return whole_body(self.reasoning_field, started, message)
@@ -91,7 +96,8 @@ class _Encoder:
         self._prefix = b""
         self._suffix = b""
         self._native: dict[str, Any] | None = None
-        self._sequence = Sequence()
+        self._sequence = Sequence(clients_only=True)
+        self._calls = -1  # the index of the last that began
         self._keys = {
             "text": b'"content":',
             "reasoning": dumps(format.reasoning_field) + b":",
@@ -153,14 +159,15 @@ class _Encoder:
         part, quoted = event.part, quote(event.text)
         if part.kind == "tool_call":
             call = b'"tool_calls":[{"index":%d,"function":{"arguments":%b}}]'
-            delta = call % (part.ordinal, quoted)
+            delta = call % (self._calls, quoted)
         else:
             delta = self._keys[part.kind] + quoted
         chunk = self._prefix + delta + self._suffix
         return chunk if self._native is None else self._with_native(chunk)
 
     def _call(self, part: Part) -> bytes:
-        call = {"index": part.ordinal, **chat.call(part.id, part.name, "")}
+        self._calls += 1
+        call = {"index": self._calls, **chat.call(part.id, part.name, "")}
         return self._prefix + b'"tool_calls":' + dumps([call]) + self._suffix
 
     def _finish(self, event: RunFinished) -> bytes:

@@ -44,7 +44,6 @@ def _said(message: Message, reasoning_field: str) -> dict[str, Any]:
     }
     if message.reasoning:
         said[reasoning_field] = message.reasoning
-    if message.tool_calls:
-        calls = message.tool_calls
+    if calls := [call for call in message.tool_calls if call.by == "client"]:
         said["tool_calls"] = [chat.call(c.id, c.name, c.arguments) for c in calls]
     return said

@@ -1,6 +1,6 @@
 """The body of `POST /responses`, as a `ChatRequest`.
 
-Of the input items, messages, calls of functions and custom tools, their outputs and reasoning
+Of the input items, messages, calls of functions, custom tools and MCP, their outputs and reasoning
 become messages. The calls of tools that OpenAI itself runs have no shape in chat and stay in
 `ChatRequest.body` only.
 """
@@ -63,6 +63,14 @@ class _CustomCall(Struct):
     call_id: Name
     name: Name
     input: str
+
+
+class _McpCall(Struct):
+    id: Name
+    name: Name
+    arguments: str
+    output: str | None = None
+    error: Any = None
 
 
 class _Output(Struct):
@@ -195,6 +203,8 @@ class _Reader:
                 output = convert(item, _Output, at)
                 content = _content(output.output, f"{at}.output")
                 self._add(ChatMessage(role="tool", content=content, tool_call_id=output.call_id))
+            case "mcp_call":
+                self._read_mcp_call(convert(item, _McpCall, at))
             case "reasoning":
                 self._read_reasoning(convert(item, _Reasoning, at))
             case "item_reference" if not self._stateful:
@@ -210,6 +220,16 @@ class _Reader:
         if self._content is not None or self._calls:
             self.end_turn()
         self._content = content
+
+    def _read_mcp_call(self, call: _McpCall) -> None:
+        """A call that the server ran, with its result, as `OpenAIResponses` writes it."""
+        self._calls.append(chat.call(call.id, call.name, call.arguments))
+        failed = call.error is not None
+        result = call.error if failed else call.output
+        if result is not None:
+            content = chat.as_text(result)
+            tool = ChatMessage(role="tool", content=content, tool_call_id=call.id, failed=failed)
+            self._add(tool)
 
     def _read_reasoning(self, reasoning: _Reasoning) -> None:
         if self._content is not None or self._calls:

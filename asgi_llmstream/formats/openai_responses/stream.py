@@ -8,9 +8,12 @@ follow each other, since clients' accumulators take calls that grow beside each 
 
     what            becomes
     ------------    -----------------------------------------------------------------------
-    tool results    `function_call_output` items; whether the tool failed is lost
+    tool results    `function_call_output` items; whether the tool failed is lost. Of a call that is
+                    not the client's the `output` or `error` of its item
     calls           one that broke off has no `done` event, at which clients run it, and is
-                    "incomplete" in the failed response; calls that waited for it are not sent
+                    "incomplete" in the failed response; calls that waited for it are not sent.
+                    Those that others than the client answer are `mcp_call` items, which no client
+                    runs, of the server "server" or "provider", and end with their results
     signatures      `encrypted_content` of the reasoning item
     sources         `url_citation` annotations of the text that they stand in, precede or follow;
                     dropped if there is none. A whole answer has them all at the text's end
@@ -63,6 +66,8 @@ from .words import (
     inner_of,
     item_id,
     item_of,
+    kind_of,
+    output_of,
     response_of,
     usage_object,
 )
@@ -78,10 +83,13 @@ class OpenAIResponses(Struct, frozen=True, kw_only=True):
             `previous_response_id`, `conversation`, and items of type `item_reference`. If not,
             a request with one of these is refused, since its conversation would be cut.
         echo: fields of the response that repeat the request's. Requests set them.
+        offered: the names of the tools that the client runs: calls of others are the server's.
+            If None all are the client's, unless a call says otherwise. Requests set it.
     """
 
     stateful: bool = False
     echo: dict[str, Any] = field(default_factory=dict)
+    offered: frozenset[str] | None = None
 
     headers: ClassVar[tuple[tuple[bytes, bytes], ...]] = ()
     carries_raw: ClassVar[bool] = False
@@ -99,7 +107,9 @@ class OpenAIResponses(Struct, frozen=True, kw_only=True):
         return decode_request(fields, stateful=self.stateful)
 
     def for_request(self, request: ChatRequest) -> OpenAIResponses:
-        return msgspec.structs.replace(self, echo=given(request.body, ECHOED))
+        return msgspec.structs.replace(
+            self, echo=given(request.body, ECHOED), offered=request.offered
+        )
 
     def whole_body(self, started: RunStarted, message: Message) -> bytes:
         encoder = _Encoder(self)
@@ -122,6 +132,8 @@ class _Encoder:
         self._count = 0
         self._output: list[Item] = []
         self._where: dict[str, Any] = {}
+        self._running: dict[str, dict[str, Any]] = {}  # where `mcp_call`s wait for their results
+        self._ran: set[str] = set()
         self._prefix = b""
         self._sequence = Sequence()
         self._citations = Citations()
@@ -177,16 +189,20 @@ class _Encoder:
         )
 
     def _open(self, part: Part) -> bytes:
-        id = item_id(part.kind, self._run_id, len(self._output))
+        kind = kind_of(part)
+        id = item_id(kind, self._run_id, len(self._output))
         where = {"item_id": id, "output_index": len(self._output)}
         self._where = where
-        name, constant = DELTAS[part.kind]
+        name, constant = DELTAS[kind]
         name = f"{name}.delta"
         head = dumps({"type": name, **where, **constant})[:-1]
         self._prefix = b"event: %b\ndata: %b," % (name.encode(), head) + b'"delta":'
         self._annotations, self._text_length = [], 0
         out = self._add(item_of(part, id))
-        if part.kind == "tool_call":
+        if kind == "mcp_call":
+            self._running[part.id] = where
+            return out + self._emit("response.mcp_call.in_progress", where)
+        if kind == "tool_call":
             return out
         inner, index = inner_of(part.kind)
         return out + self._emit(
@@ -195,28 +211,42 @@ class _Encoder:
 
     def _close(self, event: PartEnded) -> bytes:
         part, where = event.part, self._where
+        if part.kind == "tool_call":
+            return self._close_call(event)
         item = self._output[where["output_index"]]
         name, constant = DELTAS[part.kind]
-        if part.kind == "tool_call":
-            if not event.whole:
-                item |= {"status": "incomplete", "arguments": event.text}
-                return b""
-            item["arguments"] = event.text
-            out = self._emit(f"{name}.done", {**where, "arguments": event.text})
-        else:
-            body = body_of(part.kind, event.text)
-            if part.kind == "text":
-                body["annotations"] = self._annotations
-            text = {"refusal" if part.kind == "refusal" else "text": event.text}
-            inner, index = inner_of(part.kind)
-            out = self._emit(f"{name}.done", {**where, **constant, **text})
-            out += self._emit(f"{inner}.done", {**where, **index, "part": body})
-            item["summary" if part.kind == "reasoning" else "content"] = [body]
+        body = body_of(part.kind, event.text)
+        if part.kind == "text":
+            body["annotations"] = self._annotations
+        text = {"refusal" if part.kind == "refusal" else "text": event.text}
+        inner, index = inner_of(part.kind)
+        out = self._emit(f"{name}.done", {**where, **constant, **text})
+        out += self._emit(f"{inner}.done", {**where, **index, "part": body})
+        item["summary" if part.kind == "reasoning" else "content"] = [body]
         if event.signature is not None:
             item["encrypted_content"] = event.signature
-        return out + self._done(where["output_index"], event.whole)
+        return out + self._done(where["output_index"], "completed" if event.whole else "incomplete")
+
+    def _close_call(self, event: PartEnded) -> bytes:
+        where, kind = self._where, kind_of(event.part)
+        index = where["output_index"]
+        self._output[index]["arguments"] = event.text
+        if not event.whole:
+            self._output[index]["status"] = "incomplete"
+            return b""
+        name, _ = DELTAS[kind]
+        out = self._emit(f"{name}.done", {**where, "arguments": event.text})
+        # One that runs elsewhere is over when there is its result.
+        return out if kind == "mcp_call" else out + self._done(index)
 
     def _tool_result(self, result: ToolResult) -> bytes:
+        if (where := self._running.pop(result.id, None)) is not None:
+            self._ran.add(result.id)
+            index, status = where["output_index"], "failed" if result.error else "completed"
+            self._output[index] |= output_of(result)
+            return self._emit(f"response.mcp_call.{status}", where) + self._done(index, status)
+        if result.id in self._ran:
+            return b""  # one more, and the item is closed
         index = len(self._output)
         item = {
             "id": f"fco_{self._run_id}_{index}",
@@ -232,10 +262,10 @@ class _Encoder:
         fields = {"output_index": len(self._output) - 1, "item": item}
         return self._emit("response.output_item.added", fields)
 
-    def _done(self, index: int, whole: bool = True) -> bytes:
+    def _done(self, index: int, status: str = "completed") -> bytes:
         item = self._output[index]
         if "status" in item:
-            item["status"] = "completed" if whole else "incomplete"
+            item["status"] = status
         return self._emit("response.output_item.done", {"output_index": index, "item": item})
 
     def _cite(self, source: Source) -> bytes:
@@ -254,9 +284,13 @@ class _Encoder:
     def _finish(self, event: RunFinished) -> bytes:
         # Zeros where nothing is known: clients read the counts without asking for them.
         usage, reason = event.usage or Usage(), INCOMPLETE.get(event.reason)
+        # Nothing may be left open: of these nobody told a result.
+        running = [self._done(i["output_index"], "incomplete") for i in self._running.values()]
         if reason is None:
-            return self._end("completed", usage, completed_at=event.completed)
-        return self._end("incomplete", usage, incomplete_details={"reason": reason})
+            end = self._end("completed", usage, completed_at=event.completed)
+        else:
+            end = self._end("incomplete", usage, incomplete_details={"reason": reason})
+        return b"".join(running) + end
 
     def _fail(self, event: RunFailed) -> bytes:
         # A response's error has a code out of a list; the event's is free.
@@ -264,6 +298,8 @@ class _Encoder:
         nested = error_object(event)
         flat = {"code": event.code, "message": event.message, "param": event.param}
         error = {"code": known, "message": event.message}
+        for where in self._running.values():
+            self._output[where["output_index"]]["status"] = "incomplete"
         return self._emit("error", flat | nested) + self._end("failed", event.usage, error=error)
 
     def _end(self, status: str, usage: Usage | None, **details: Any) -> bytes:

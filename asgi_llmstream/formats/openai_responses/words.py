@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
-from ...chunks import Usage
+from ...chunks import ToolResult, Usage
 from ...events import Part, PartKind, RunStarted
+from ..shapes.chat import as_text
 
 __all__ = [
     "DELTAS",
@@ -16,6 +17,8 @@ __all__ = [
     "inner_of",
     "item_id",
     "item_of",
+    "kind_of",
+    "output_of",
     "response_of",
     "usage_object",
 ]
@@ -52,18 +55,28 @@ _FUNCTION = {"description": None, "parameters": None, "strict": None}
 
 INCOMPLETE = {"length": "max_output_tokens", "content_filter": "content_filter"}
 
+Kind = PartKind | Literal["mcp_call"]
+
+
+def kind_of(part: Part) -> Kind:
+    """Return the part's kind here: a call that is not the client's is none of a function."""
+    return "mcp_call" if part.runs_elsewhere else part.kind
+
+
 # Which event a part's deltas are, and what stands in them besides.
-DELTAS: dict[PartKind, tuple[str, dict[str, Any]]] = {
+DELTAS: dict[Kind, tuple[str, dict[str, Any]]] = {
     "text": ("response.output_text", {"content_index": 0, "logprobs": []}),
     "refusal": ("response.refusal", {"content_index": 0}),
     "reasoning": ("response.reasoning_summary_text", {"summary_index": 0}),
     "tool_call": ("response.function_call_arguments", {}),
+    "mcp_call": ("response.mcp_call_arguments", {}),
 }
-_ID_PREFIXES: dict[PartKind, str] = {
+_ID_PREFIXES: dict[Kind, str] = {
     "text": "msg",
     "refusal": "msg",
     "reasoning": "rs",
     "tool_call": "fc",
+    "mcp_call": "mcp",
 }
 
 
@@ -95,21 +108,34 @@ def _tool(tool: dict[str, Any]) -> dict[str, Any]:
     return _FUNCTION | tool if tool.get("type") == "function" else tool
 
 
-def item_id(kind: PartKind, run_id: str, index: int) -> str:
+def item_id(kind: Kind, run_id: str, index: int) -> str:
     return f"{_ID_PREFIXES[kind]}_{run_id}_{index}"
 
 
 def item_of(part: Part, id: str) -> Item:
     """The item that a part is, with nothing in it yet."""
-    match part.kind:
+    match kind_of(part):
         case "reasoning":
             return {"id": id, "type": "reasoning", "summary": []}
+        case "mcp_call":
+            call = {"server_label": part.by, "name": part.name, "arguments": ""}
+            ended = {"output": None, "error": None, "approval_request_id": None}
+            return {"id": id, "type": "mcp_call", "status": "in_progress", **call, **ended}
         case "tool_call":
             call = {"call_id": part.id, "name": part.name, "arguments": ""}
             return {"id": id, "type": "function_call", "status": "in_progress", **call}
         case _:
             said = {"role": "assistant", "content": []}
             return {"id": id, "type": "message", "status": "in_progress", **said}
+
+
+def output_of(result: ToolResult) -> Item:
+    """Return what a result adds to the item of an `mcp_call`."""
+    text = as_text(result.output)
+    if not result.error:
+        return {"output": text}
+    content = [{"type": "text", "text": text}]
+    return {"error": {"type": "mcp_tool_execution_error", "content": content}}
 
 
 def inner_of(kind: PartKind) -> tuple[str, dict[str, int]]:

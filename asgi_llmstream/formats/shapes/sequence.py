@@ -13,17 +13,23 @@ class Sequence:
     Only tool calls grow beside each other. The first open one passes as it grows, and what comes
     for the others waits until it is closed. If it breaks off they are dropped: the error follows.
 
+    Args:
+        clients_only: leave out the calls that others than the client answer.
+
     Attributes:
         current: the index of the part that passes now, if one is open.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, clients_only: bool = False) -> None:
+        self._clients_only = clients_only
         self.current: int | None = None
         self._waiting: dict[int, list[Event]] = {}
 
     def feed(self, event: Event) -> list[Event]:
         """Return the events to write now. It need not be asked for deltas of the current part."""
         match event:
+            case PartStarted(part=part) if self._clients_only and part.runs_elsewhere:
+                return []
             case PartStarted(part=part) if self.current is None:
                 self.current = part.index
             case PartStarted(part=part):

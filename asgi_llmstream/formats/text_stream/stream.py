@@ -32,6 +32,7 @@ class TextStream(Struct, frozen=True, kw_only=True):
     # Else a browser may wait for enough of it to guess what it is.
     headers: ClassVar[tuple[tuple[bytes, bytes], ...]] = ((b"x-content-type-options", b"nosniff"),)
     carries_raw: ClassVar[bool] = False
+    offered: ClassVar[None] = None
     route: ClassVar[str] = "/text"
     method: ClassVar[Literal["GET", "POST"]] = "POST"
     names_model: ClassVar[bool] = False

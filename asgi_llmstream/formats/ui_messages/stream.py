@@ -12,7 +12,8 @@ does not know kills its stream in 5.0.0 to 5.0.200, 6.0.0 to 6.0.230 and 7.0.0 (
     Reasoning           reasoning parts; a signature is Anthropic's provider metadata
     ToolCall(Delta)     tool-input-start, -delta, -available; arguments that are no JSON become
                         tool-input-error (strict_v5: tool-output-error), and so does a call that
-                        broke off
+                        broke off. Whose `by` is another than the client says `providerExecuted`,
+                        and so does its result: else a page's `onToolCall` runs it
     ToolResult          tool-output-available, -error; of a call that the client does not know,
                         which would kill the stream, data-tool-result
     Source, File        source-url, file
@@ -82,6 +83,7 @@ class UIMessages(Struct, frozen=True, kw_only=True):
         (b"x-vercel-ai-ui-message-stream", b"v1"),
     )
     carries_raw: ClassVar[bool] = False
+    offered: ClassVar[None] = None
     route: ClassVar[str] = "/ui"
     method: ClassVar[Literal["GET", "POST"]] = "POST"
     names_model: ClassVar[bool] = False
@@ -107,6 +109,8 @@ class UIMessages(Struct, frozen=True, kw_only=True):
 
 _START_STEP = b'data: {"type":"start-step"}\n\n'
 _FINISH_STEP = b'data: {"type":"finish-step"}\n\n'
+# What all chunks of a call say that the page is not to run.
+_EXECUTED = {"providerExecuted": True}
 # The kinds that are text on the wire, by the word that their chunks begin with.
 _TEXTS = {"text": "text", "refusal": "text", "reasoning": "reasoning"}
 
@@ -115,7 +119,7 @@ class _Encoder:
     def __init__(self, format: UIMessages) -> None:
         self._format = format
         self._run_id = ""
-        self._calls = set(format.known_calls)
+        self._calls: dict[str, dict[str, bool]] = {id: {} for id in format.known_calls}
         self._delta_of = -1
         self._delta_prefix = b""
 
@@ -158,8 +162,8 @@ class _Encoder:
     def _open(self, part: Part) -> bytes:
         if part.kind != "tool_call":
             return _chunk(f"{_TEXTS[part.kind]}-start", id=part.id)
-        self._calls.add(part.id)
-        return _chunk("tool-input-start", toolCallId=part.id, toolName=part.name)
+        executed = self._calls[part.id] = _EXECUTED if part.runs_elsewhere else {}
+        return _chunk("tool-input-start", toolCallId=part.id, toolName=part.name, **executed)
 
     def _close(self, event: PartEnded) -> bytes:
         part = event.part
@@ -179,14 +183,16 @@ class _Encoder:
         except ValueError:
             return self._bad_input(event, "The model wrote arguments that are not JSON.")
         call = {"toolCallId": event.part.id, "toolName": event.part.name}
-        return _chunk("tool-input-available", **call, input=input)
+        executed = self._calls[event.part.id]
+        return _chunk("tool-input-available", **call, input=input, **executed)
 
     def _bad_input(self, event: PartEnded, error: str) -> bytes:
         id = event.part.id
+        told = {"errorText": error, **self._calls[id]}
         if self._format.strict_v5:
-            return _chunk("tool-output-error", toolCallId=id, errorText=error)
+            return _chunk("tool-output-error", toolCallId=id, **told)
         call = {"toolCallId": id, "toolName": event.part.name, "input": event.text}
-        return _chunk("tool-input-error", **call, errorText=error)
+        return _chunk("tool-input-error", **call, **told)
 
     def _item(self, event: ItemAdded) -> bytes:
         match event.item:
@@ -212,6 +218,7 @@ class _Encoder:
             fields["output"] = result.output
         if result.id not in self._calls:
             return _chunk("data-tool-result", data=fields)
+        fields |= self._calls[result.id]
         return _chunk(f"tool-output-{'error' if result.error else 'available'}", **fields)
 
     def _finish(self, event: RunFinished) -> bytes:

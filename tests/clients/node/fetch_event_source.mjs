@@ -5,12 +5,14 @@ globalThis.document = { hidden: false, addEventListener() {}, removeEventListene
 const { fetchEventSource } = await import('@microsoft/fetch-event-source');
 
 const [base, prompt, path = '/chat/completions'] = process.argv.slice(2);
+const messages = [{ role: 'user', content: prompt }];
+const offered = ['weather', 'time'].map((name) => ({ type: 'function', function: { name } }));
 const out = { messages: [] };
 try {
   await fetchEventSource(base + path, {
     method: 'POST',
     headers: { 'content-type': 'application/json' },
-    body: JSON.stringify({ stream: true, messages: [{ role: 'user', content: prompt }] }),
+    body: JSON.stringify({ stream: true, messages, tools: offered }),
     openWhenHidden: true,
     onopen: async (response) => {
       out.status = response.status;

@@ -32,7 +32,12 @@ function read(part) {
       out.reasoning += part.text;
       break;
     case 'tool-call':
-      out.toolCalls.push({ id: part.toolCallId, name: part.toolName, input: part.input });
+      out.toolCalls.push({
+        id: part.toolCallId,
+        name: part.toolName,
+        input: part.input,
+        isTheProviders: part.providerExecuted === true,
+      });
       break;
     case 'error':
       note(part.error);
