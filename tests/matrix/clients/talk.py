@@ -127,7 +127,8 @@ async def _hold(talk: Callable[[Ask], AsyncIterator[dict[str, Any]]], ask: Ask) 
                 turns.append(turn)
     except Exception as raised:
         error = _described(raised)
-    gc.collect()  # some clients leave a connection only when nothing knows it
+    if ask.leaves:
+        gc.collect()  # some clients leave a connection only when nothing knows it
     return {"turns": turns, "ran": ask.ran, "error": error}
 
 
