@@ -100,12 +100,17 @@ class StreamOptions(Struct, frozen=True, kw_only=True):
     on_disconnect: Literal["cancel", "complete"] = "cancel"
     clock: Clock = _SYSTEM_CLOCK
 
-    @property
-    def longest_end(self) -> float:
-        """The seconds that a stream may take to end once it is told to, one to spare."""
-        limits = (self.shutdown_grace, self.finish_timeout)
-        grace = sum(math.inf if limit is None else limit for limit in limits)
-        return grace + 2 * self.close_timeout + 1
+    def longest_end(self, callbacks: int) -> float:
+        """Return the seconds that a stream may take to end once it is told to, one to spare.
+
+        Args:
+            callbacks: how many `on_finish` are called, one after the other.
+        """
+        grace = math.inf if self.shutdown_grace is None else self.shutdown_grace
+        closing = 2 * self.close_timeout
+        if callbacks and self.finish_timeout is None:
+            return math.inf
+        return grace + closing + callbacks * ((self.finish_timeout or 0) + closing) + 1
 
     def __post_init__(self) -> None:
         for name in _SECONDS + _COUNTS:

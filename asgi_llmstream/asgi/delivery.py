@@ -140,7 +140,7 @@ class Delivery:
         self._sending_since = None
 
     async def _start(self, status: int, headers: RawHeaders) -> None:
-        self._phase = _Phase.COMMITTED
+        self._phase = max(self._phase, _Phase.COMMITTED)
         await self._send({"type": "http.response.start", "status": status, "headers": [*headers]})
 
     async def _send_whole(self, status: int, body: bytes, headers: RawHeaders = ()) -> None:
@@ -309,9 +309,11 @@ class StreamDelivery(Delivery):
     async def _end_in_haste(self) -> None:
         if self._phase is _Phase.WAITING:
             await self._send_error(None)
-        elif body := self._feed.take():
-            end = self._feed.end
-            await self._send_body(body, more=end is None or self._breaks_off(end))
+            return
+        feed = self._feed
+        while feed.end is None and (body := feed.take()) is not None:
+            more = feed.end is None or self._breaks_off(feed.end)
+            await self._send_body(body, more=more)
 
     def tick(self, now: float) -> float:
         return min(super().tick(now), self._feed.tick(now))

@@ -33,6 +33,7 @@ async def encoded(
     generation.start()
     feed.commit()  # the response is somebody else's
     ticker.add(feed, options.clock.now() + feed.patience)
+    had_the_end = False
     try:
         while feed.end is None:
             body = feed.take()
@@ -41,13 +42,14 @@ async def encoded(
             elif body:
                 yield body
                 feed.sent()
+        had_the_end = True
         if is_plain(format) and not isinstance(feed.end, RunFinished):
             raise error_of(feed.end)
     finally:
         ticker.remove(feed)
         if options.on_disconnect == "cancel":
             generation.stop("disconnected")
-        follower.leave(had_the_end=feed.end is not None)
+        follower.leave(had_the_end=had_the_end)
         if options.on_disconnect == "complete":
             # How a framework tells of the disconnect is by this very cancellation.
             with anyio.CancelScope(shield=True):

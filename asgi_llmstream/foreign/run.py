@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import logging
 import math
+from collections.abc import Sequence
 from traceback import walk_tb
 from typing import Literal
 
 import anyio
 import anyio.lowlevel
+from msgspec.structs import replace
 
 from ..asgi.admission import Admitted
 from ..asgi.delivery import Delivery
 from ..asgi.http import ASGIMessage, Scope
 from ..backend import OwnTask, wakeup
 from ..errors import LimitExceeded, LLMStreamError
-from ..events import BytesAdded, RunAborted, RunFinished
+from ..events import BytesAdded, Event, RunAborted, RunFinished
 from ..runtime import Closing, Outcome, Run, Stopped, draining
 from .receive import Receiver
 
@@ -39,7 +41,9 @@ class ForeignRun(Run):
     """
 
     def __init__(self, admitted: Admitted, scope: Scope, receiver: Receiver, task: OwnTask) -> None:
-        super().__init__(admitted.options, admitted.audience, lag=LATENCY)
+        # How it is silent is its own affair.
+        options = replace(admitted.options, first_chunk_timeout=None)
+        super().__init__(options, admitted.audience, lag=LATENCY)
         self._scope = scope
         self._receiver = receiver
         self._closing.task = task
@@ -73,6 +77,10 @@ class ForeignRun(Run):
             self._delivery = None  # a cycle
             self._finish()
 
+    def emit(self, events: Sequence[Event]) -> None:
+        """Write events to the log: of the message nothing is known."""
+        self.log.append(events)
+
     # The application's side.
 
     async def push(self, message: ASGIMessage) -> None:
@@ -90,7 +98,7 @@ class ForeignRun(Run):
                 return
             if self.deadlines.spoke_at is None:
                 self.spoke()
-            self.log.append([BytesAdded(self.log.last + 1, body)])
+            self.emit([BytesAdded(self.log.last + 1, body)])
         if message.get("more_body", False):
             async with self._one_waits:
                 await self.log.room()
@@ -144,6 +152,7 @@ class ForeignRun(Run):
     def _end_well(self) -> None:
         if self.outcome is None:
             self.end("finished", [RunFinished(self.log.last + 1, None, "stop")])
+            self._closed.set()  # its delivery need not wait until it returns
 
     def _abort(self, outcome: Outcome, cause: BaseException | None = None) -> None:
         if self.outcome is None:

@@ -79,7 +79,9 @@ class Feed:
         self._now = options.clock.now
         self._commit_after = options.commit_after
         self._heartbeat_interval = options.heartbeat_interval
-        self._room_left = options.max_stream_size or math.inf
+        # What was encoded elsewhere is counted where it comes in.
+        limit = None if framing is not None else options.max_stream_size
+        self._room_left = limit or math.inf
         self._waiting: list[Event] = []
         self._committed = False
         self._silent_since: float | None = self._now()  # None while something is being sent
@@ -128,6 +130,7 @@ class Feed:
         if body:
             self._is_due = False
             self._silent_since = None
+        if body is not HEARTBEAT:
             self._room_left -= len(body)
             if self._room_left < 0 and self.end is None:
                 self._fail(LimitExceeded())  # which adds the last event

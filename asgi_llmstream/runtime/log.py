@@ -72,7 +72,7 @@ class Log:
         self.last = last = self.last + len(events)
         for event in events:
             self._size += len(event.text) if type(event) is PartDelta else size_of(event)
-        if self._followers or self._kept:
+        if self._followers or self._kept or self._published_later:
             self._events += events
             self.full = last >= self._limit or self._size >= self._size_limit
             if len(self._events) > self._max_events:
@@ -87,6 +87,7 @@ class Log:
     def publish(self, number: int) -> None:
         """Let followers see the events up to this one."""
         self.published = number
+        self._move_on()
         for follower in self._followers:
             follower.news.set()
 
@@ -133,7 +134,8 @@ class Log:
         return self._events[number + 1 - self._first :]
 
     def _take(self, follower: Follower, until: int) -> list[Event]:
-        if len(self._followers) == 1 and follower.holds and until == self.last and not self._kept:
+        is_alone = len(self._followers) == 1 and follower.holds and not self._kept
+        if is_alone and self.published == self.last and follower.cursor == self._first - 1:
             return self._take_all(follower)
         events = self._after(follower.cursor)[: until - follower.cursor]
         follower.taken_size += sum(map(size_of, events))
@@ -172,7 +174,8 @@ class Log:
         if not self.full:
             self._taken.set()
         if not self._kept:
-            self._forget(int(min(slowest, self._window_begins(), self.last)))
+            # What is not published yet is nowhere else.
+            self._forget(int(min(slowest, self._window_begins(), self.published)))
 
     def _window_begins(self) -> float:
         """The cursor of the slowest follower that does not hold, if it is not too far behind."""

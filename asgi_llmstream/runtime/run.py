@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 from msgspec import Struct, field
 
-from ..backend import own_task, spawn, wakeup
+from ..backend import Wakeup, own_task, spawn, wakeup
 from ..errors import LLMStreamError, ShuttingDown
 from ..events import Event
 from ..message import Message
@@ -114,7 +114,8 @@ class Run:
         self.deadlines = Deadlines(options, self._began, lag=lag)
         self._closing = Closing(options, self._give_up)
         self._untold = iter(audience.on_finish)
-        self._done = wakeup()
+        self._is_told_elsewhere = False
+        self._waiting: list[Wakeup] = []
 
     def begin(self) -> None:
         """Let time run: deadlines count from now, and a drain waits for this run."""
@@ -122,7 +123,7 @@ class Run:
         self.deadlines = Deadlines(self.options, self._began, lag=self._lag)
         self.phase = Phase.RUNNING
         self._context = copy_context()  # for `on_finish`, where the maker's task is given up
-        process_signals.stream_began(self.options.longest_end)
+        process_signals.stream_began(self.options.longest_end(len(self._audience.on_finish)))
         self._ticker = Ticker.current(self.options.clock)
         self._ticker.add(self, self.deadlines.next(self._began))
         self._observe("begun")
@@ -142,7 +143,7 @@ class Run:
         self, outcome: Outcome, events: Sequence[Event], cause: BaseException | None = None
     ) -> None:
         """Write the last events: from here on nothing that the maker does is seen."""
-        self.phase = Phase.CLOSING
+        self.phase = max(self.phase, Phase.CLOSING)
         self.outcome = outcome
         self.cause = cause
         self._ended_at = self._now()
@@ -171,7 +172,8 @@ class Run:
     async def wait(self) -> None:
         """Wait until the maker is closed and `on_finish` has run."""
         while self.phase < Phase.DONE:
-            await self._done.wait()
+            self._waiting.append(mine := wakeup())
+            await mine.wait()
 
     async def settle(self) -> None:
         """Wait for the readers, call `on_finish`, let `wait` return. Only the first call does."""
@@ -183,7 +185,8 @@ class Run:
             await self.log.read()
             await self._tell(self.result())
         finally:
-            self._finish()
+            if not self._is_told_elsewhere:
+                self._finish()
 
     def _finish(self) -> None:
         if self.phase < Phase.DONE:
@@ -191,7 +194,8 @@ class Run:
             self._ticker.remove(self)
             process_signals.stream_ended()
             self._observe("ended")
-            self._done.set()
+            for waiting in self._waiting:
+                waiting.set()
 
     async def _tell(self, result: StreamResult) -> None:
         """Call each `on_finish` that was not called yet."""
@@ -208,6 +212,7 @@ class Run:
 
         def go_on() -> None:
             logger.error("on_finish ignored two cancellations and was abandoned")
+            self._is_told_elsewhere = True
             spawn(tell_the_others, self._context)
 
         async def tell_the_others() -> None:

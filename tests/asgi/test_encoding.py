@@ -10,7 +10,7 @@ import pytest
 from asgi_llmstream import StreamOptions, StreamResult, encode_stream
 from asgi_llmstream.errors import LimitExceeded
 from asgi_llmstream.formats import Events
-from asgi_llmstream.testing import check_stream
+from asgi_llmstream.testing import ManualClock, check_stream, settle
 
 pytestmark = pytest.mark.anyio
 
@@ -42,3 +42,43 @@ async def test_deltas_that_wait_together_are_yielded_as_one() -> None:
 
     body = b"".join([piece async for piece in encode_stream(burst(), format=Events())])
     assert [event.event for event in check_stream(body, "events")].count("part-delta") == 1
+
+
+async def test_a_reader_that_did_not_send_the_last_piece_left_before_the_end() -> None:
+    results: list[StreamResult] = []
+
+    async def word() -> AsyncIterator[str]:
+        yield "word"
+
+    stream = encode_stream(word(), format=Events(), on_finish=results.append)
+    while b"run-finished" not in await anext(stream):
+        pass
+    await stream.aclose()  # as a framework does whose `send` failed
+    assert [(result.outcome, result.disconnected) for result in results] == [("finished", True)]
+
+
+async def test_heartbeats_do_not_count_against_max_stream_size() -> None:
+    clock = ManualClock()
+    options = StreamOptions(
+        clock=clock, heartbeat_interval=1, idle_timeout=None, max_stream_size=1000
+    )
+    results: list[StreamResult] = []
+    go_on = anyio.Event()
+
+    async def slow() -> AsyncIterator[str]:
+        yield "word"
+        await go_on.wait()
+
+    async def read() -> None:
+        stream = encode_stream(slow(), options=options, on_finish=results.append)
+        pieces.extend([piece async for piece in stream])
+
+    pieces: list[bytes] = []
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(read)
+        await settle()
+        for _ in range(200):  # of 7 bytes each
+            await clock.advance(1)
+        go_on.set()
+    assert pieces.count(b": ping\n") == 200
+    assert [result.outcome for result in results] == ["finished"]

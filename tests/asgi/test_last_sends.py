@@ -404,3 +404,32 @@ async def test_a_connection_that_stays_open_gets_its_end_also_where_its_server_c
         assert not any(map(is_last, exchange.sent))
         finish.set()
     assert is_last(exchange.sent[-1])
+
+
+async def test_nothing_is_sent_when_the_client_leaves_as_the_headers_are_due() -> None:
+    clock, left = ManualClock(), anyio.Event()
+    sent: list[str] = []
+
+    async def silent() -> AsyncIterator[str]:
+        await anyio.sleep_forever()
+        yield ""
+
+    async def receive() -> dict[str, Any]:
+        await left.wait()
+        return {"type": "http.disconnect"}
+
+    async def send(message: Any) -> None:
+        sent.append(message["type"])
+
+    stream = LLMStream(silent, options=StreamOptions(clock=clock, commit_after=2))
+    scope = {"type": "http", "method": "POST", "path": "/", "headers": []}
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(stream, scope, receive, send)
+        await settle()
+        advance = clock.advance(2)
+        advance.send(None)  # wakes the ticker, and no more: all in one pass of the loop
+        left.set()
+        advance.close()
+        with anyio.fail_after(5):
+            await settle()
+    assert sent == []

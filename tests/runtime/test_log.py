@@ -186,3 +186,71 @@ async def test_a_reader_that_had_the_end_did_not_leave_early() -> None:
     log.follow().leave(had_the_end=True)
     log.follow(holds=False).leave()
     assert not log.left_early
+
+
+@pytest.mark.parametrize(("text", "each"), [("x", 1), ("xxx", 3)])
+async def test_a_lone_reader_may_be_as_far_behind_after_each_take(text: str, each: int) -> None:
+    log = Log(4 if each == 1 else 100, 12)
+    follower = log.follow()
+    for first in (1, 5, 9):
+        log.append(deltas(first, first + 2, text))
+        assert not log.full
+        log.append(deltas(first + 3, first + 3, text))
+        assert log.full
+        follower.take()
+        assert not log.full
+
+
+async def test_a_lone_reader_sees_no_more_than_is_published() -> None:
+    log = Log(100, 1000, published_later=True)
+    follower = log.follow()
+    log.append(deltas(1, 3))
+    log.publish(2)
+    assert numbers(follower.take()) == [1, 2]
+    log.publish(3)
+    assert numbers(follower.take()) == [3]
+
+
+async def test_what_is_not_published_is_not_forgotten_though_its_publisher_has_it() -> None:
+    log = Log(100, 1000, published_later=True)
+    publisher = log.follow(ahead=True)
+    log.append(deltas(1, 3))
+    publisher.take()
+    log.publish(2)
+    assert numbers(log.follow(2, ahead=True).take()) == [3]
+    publisher.leave(had_the_end=True)
+    log.append(deltas(4, 4))
+    log.publish(4)
+    with pytest.raises(Forgotten):
+        log.follow(2)
+
+
+async def test_who_begins_late_is_behind_by_what_follows_only() -> None:
+    log = Log(100, 10, kept=True)
+    log.append(deltas(1, 5, "xxx"))
+    late = log.follow(4)
+    assert not log.full
+    log.append(deltas(6, 8, "xxx"))
+    assert log.full
+    late.take()
+    assert not log.full
+
+
+async def test_a_second_reader_is_counted_from_what_the_first_has_taken() -> None:
+    log = Log(100, 10)
+    first = log.follow()
+    log.append(deltas(1, 3, "xxx"))
+    first.take()
+    second = log.follow(3)
+    log.append(deltas(4, 5, "xxx"))
+    assert not log.full
+    second.leave(had_the_end=True)
+    assert not log.full
+
+
+async def test_one_reader_that_left_early_is_enough() -> None:
+    log = Log(1, 1000)
+    first, second = log.follow(), log.follow()
+    first.leave()
+    second.leave(had_the_end=True)
+    assert log.left_early

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import AsyncIterator, Callable
 
 import anyio
@@ -206,3 +207,27 @@ async def test_finish_timeout_none_waits_as_long_as_it_takes() -> None:
     may_end.set()
     with anyio.fail_after(5):
         await run.wait()
+
+
+async def test_everybody_who_waits_for_a_run_is_told() -> None:
+    run = Generation(hello(), StreamOptions(), id="run", model="m")
+    told: list[int] = []
+
+    async def wait(number: int) -> None:
+        await run.wait()
+        told.append(number)
+
+    with anyio.fail_after(5):
+        async with anyio.create_task_group() as tasks:
+            for number in range(3):
+                tasks.start_soon(wait, number)
+            await settle()
+            run.start()
+    assert sorted(told) == [0, 1, 2]
+
+
+def test_the_longest_end_has_room_for_every_on_finish() -> None:
+    options = StreamOptions(shutdown_grace=5, close_timeout=2, finish_timeout=30)
+    assert options.longest_end(0) == 5 + 4 + 1
+    assert options.longest_end(2) == 5 + 4 + 2 * (30 + 4) + 1
+    assert math.isinf(StreamOptions(finish_timeout=None).longest_end(1))
