@@ -76,6 +76,7 @@ def test_the_usage_comes_with_the_end(node: Run, url: str) -> None:
             "totalTokens": 12,
             "reasoningTokens": 3,
             "cachedInputTokens": 2,
+            "cacheWriteInputTokens": 0,
         }
     ]
 

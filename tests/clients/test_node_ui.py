@@ -64,7 +64,7 @@ def test_the_usage_is_in_the_messages_metadata(node: Run, url: str) -> None:
     assert node("ui.mjs", url, "call")["message"]["metadata"] == {
         "usage": {
             "inputTokens": 5,
-            "inputTokenDetails": {"cacheReadTokens": 2},
+            "inputTokenDetails": {"cacheReadTokens": 2, "cacheWriteTokens": 0},
             "outputTokens": 7,
             "outputTokenDetails": {"reasoningTokens": 3},
             "totalTokens": 12,
