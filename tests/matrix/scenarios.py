@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 import anyio
 import httpx2
 import openai
+from msgspec.structs import replace
 
 from asgi_llmstream import (
     BadRequest,
@@ -137,7 +138,16 @@ async def answer(request: ChatRequest) -> AsyncIterator[Any]:
                 yield chunk
         case prompt:
             for chunk in _ANSWERS[prompt]:
-                yield chunk
+                yield _said_whose(chunk, request)
+
+
+def _said_whose(chunk: Any, request: ChatRequest) -> Any:
+    """Say of the server's calls whose they are where the protocol cannot name tools: the AI SDK's
+    page."""
+    names = {"lookup", "weather"}
+    if request.chat_id is not None and getattr(chunk, "name", None) in names:
+        return replace(chunk, by="server")
+    return chunk
 
 
 def _check_pairs(request: ChatRequest) -> None:
