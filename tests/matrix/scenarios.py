@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 import anyio
 import httpx2
 import openai
+from msgspec.structs import replace
 
 from asgi_llmstream import (
     BadRequest,
@@ -137,7 +138,14 @@ async def answer(request: ChatRequest) -> AsyncIterator[Any]:
                 yield chunk
         case prompt:
             for chunk in _ANSWERS[prompt]:
-                yield chunk
+                yield _by_its_own_word(chunk) if request.chat_id else chunk
+
+
+def _by_its_own_word(chunk: Any) -> Any:
+    """Say whose call it is, where a request cannot: the page of the AI SDK names no tools."""
+    if isinstance(chunk, ToolCall | ToolCallDelta) and chunk.name:
+        return replace(chunk, by="client" if chunk.name in _OWN else "server")
+    return chunk
 
 
 def _check_pairs(request: ChatRequest) -> None:

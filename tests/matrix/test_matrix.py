@@ -49,7 +49,6 @@ def test_a_client_makes_the_right_thing_of_every_answer(
     assert complaints(row, server, tmp_path, [s for s in SCENARIOS if s not in AGENTS]) == []
 
 
-@pytest.mark.xfail(reason="server-run tools are not told apart yet", strict=False)
 @pytest.mark.parametrize("row", ROWS, ids=str)
 def test_a_client_never_runs_the_servers_own_tools_and_the_next_turn_works(
     row: Row, server: Server, node: Run, tmp_path: Path
