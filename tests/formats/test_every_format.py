@@ -345,9 +345,6 @@ def said(events: Iterable[Event]) -> Told:
                 elif isinstance(event, RunAborted):
                     heard.error = event.reason
     heard.calls = [calls[index] for index in sorted(calls)]
-    for id, name, arguments in heard.calls:
-        if id in heard.elsewhere:
-            heard.ran.append((name, arguments, heard.outputs.get(id)))
     return heard
 
 
@@ -359,30 +356,37 @@ def without_what_waited(calls: list[Call], broken: set[str]) -> tuple[list[Call]
     return calls, set()
 
 
-def assert_ran(format: RequestFormat, heard: Heard, told: Told) -> None:
-    match format:
-        case OpenAIChat() | AnthropicMessages() | AGUI():
-            assert heard.ran == []
-        case OpenAIResponses():
-            # Without arguments it has "{}", unless it broke off.
-            assert [(name, text.strip("{}"), out) for name, text, out in heard.ran] == [
-                (name, text.strip("{}"), out) for name, text, out in told.ran
-            ]
-        case _:  # parts of the plain format are heard as they end
-            assert sorted(heard.ran) == sorted((name, text, "") for name, text, _ in told.ran)
-
-
-def assert_same(format: RequestFormat, heard: Heard, told: Told) -> None:
-    """`heard` is what was told, as far as the loss table of the protocol allows."""
-    assert told.broken is not None
-    assert_ran(format, heard, told)
-    calls, broken = told.calls, told.broken
-    results = told.own if isinstance(format, OpenAIResponses) else told.results
-    if not isinstance(format, AGUI):
+def shown(format: RequestFormat, told: Told) -> tuple[list[Call], set[str]]:
+    """The calls of a client, and which of them broke off."""
+    calls, broken = told.calls, told.broken or set()
+    if isinstance(format, OpenAIChat | AnthropicMessages):
         calls = [call for call in calls if call[0] not in told.elsewhere]
         broken = broken - told.elsewhere
     if isinstance(format, OpenAIChat | OpenAIResponses | AnthropicMessages):
         calls, broken = without_what_waited(calls, broken)
+    return calls, broken
+
+
+def assert_ran(format: RequestFormat, heard: Heard, told: Told, calls: list[Call]) -> None:
+    """Of what others answer is heard what there are words for."""
+    ran = [(id, name, text) for id, name, text in calls if id in told.elsewhere]
+    if isinstance(format, OpenAIResponses):
+        assert heard.ran == [(name, text, told.outputs.get(id)) for id, name, text in ran]
+    elif isinstance(format, AGUI):
+        assert heard.ran == []
+    else:  # parts of the plain format are heard as they end
+        assert sorted(heard.ran) == sorted((name, text, "") for _, name, text in ran)
+
+
+def assert_same(format: RequestFormat, heard: Heard, told: Told) -> None:
+    """`heard` is what was told, as far as the loss table of the protocol allows."""
+    calls, broken = shown(format, told)
+    assert_ran(format, heard, told, calls)
+    results = told.results
+    if not isinstance(format, AGUI):  # which does not tell them apart
+        calls = [call for call in calls if call[0] not in told.elsewhere]
+    if isinstance(format, OpenAIResponses):
+        results, broken = told.own, broken - told.elsewhere
     # Parts of the plain format are heard as they end.
     assert sorted(heard.calls) == sorted(calls)
     if not isinstance(format, Events):

@@ -138,15 +138,13 @@ async def answer(request: ChatRequest) -> AsyncIterator[Any]:
                 yield chunk
         case prompt:
             for chunk in _ANSWERS[prompt]:
-                yield _said_whose(chunk, request)
+                yield _by_its_own_word(chunk) if request.chat_id else chunk
 
 
-def _said_whose(chunk: Any, request: ChatRequest) -> Any:
-    """Say of the server's calls whose they are where the protocol cannot name tools: the AI SDK's
-    page."""
-    names = {"lookup", "weather"}
-    if request.chat_id is not None and getattr(chunk, "name", None) in names:
-        return replace(chunk, by="server")
+def _by_its_own_word(chunk: Any) -> Any:
+    """Say whose call it is, where a request cannot: the page of the AI SDK names no tools."""
+    if isinstance(chunk, ToolCall | ToolCallDelta) and chunk.name:
+        return replace(chunk, by="client" if chunk.name in _OWN else "server")
     return chunk
 
 
