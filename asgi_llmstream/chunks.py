@@ -56,10 +56,13 @@ class Reasoning(Chunk, frozen=True, tag="reasoning"):
         text: empty if there is only a signature.
         signature: the provider's seal on the reasoning that it ends. Anthropic wants its
             reasoning back only with it.
+        redacted: the provider does not show this reasoning: `signature` is all there is of it,
+            data that it wants back as they are.
     """
 
     text: str
     signature: str | None = None
+    redacted: bool = False
 
 
 class Refusal(Chunk, frozen=True, tag="refusal"):
@@ -79,6 +82,8 @@ class ToolCallDelta(Chunk, frozen=True, tag="tool-call-delta"):
         by: who runs the tool; in one of the call's deltas, up to the one with its name. If none
             says so it is the server for a tool that the client's request did not offer, and the
             client for all others, as it is where nobody knows what the request offered.
+        signature: Gemini's seal on its thoughts before the call, in base64. It wants the call
+            back only with it.
     """
 
     index: int = 0
@@ -86,16 +91,18 @@ class ToolCallDelta(Chunk, frozen=True, tag="tool-call-delta"):
     name: str | None = None
     arguments: str = ""
     by: RunBy | None = None
+    signature: str | None = None
 
 
 class ToolCall(Chunk, frozen=True, tag="tool-call"):
     """A whole tool call; `arguments` is JSON text, or an object that becomes it. An empty `id`
-    is replaced by one of ours. For `by` see `ToolCallDelta`."""
+    is replaced by one of ours. For `by` and `signature` see `ToolCallDelta`."""
 
     id: str
     name: str
     arguments: str | dict[str, Any] = "{}"
     by: RunBy | None = None
+    signature: str | None = None
 
 
 class ToolResult(Chunk, frozen=True, tag="tool-result"):
@@ -223,10 +230,12 @@ class Finish(Chunk, frozen=True, tag="finish"):
         reason: in our words. None, for providers that do not tell the two apart, means
             "tool_calls" if the model called any and else "stop".
         native: in the provider's own.
+        details: what the provider says besides, as Anthropic's `stop_details` of a refusal.
     """
 
     reason: FinishReason | None = "stop"
     native: str | None = None
+    details: dict[str, Any] | None = None
 
 
 class Error(Chunk, frozen=True, tag="error"):

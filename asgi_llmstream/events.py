@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Literal
 
-from msgspec import Struct
+from msgspec import UNSET, Struct, UnsetType
 
 from .chunks import Data, File, FinishReason, Raw, RunBy, Source, ToolResult, Usage
 
@@ -50,6 +50,7 @@ class Part(Struct, frozen=True):
         id: unique in the stream; of a tool call the call's own.
         name: of a tool call the tool's name, else empty.
         by: of a tool call who runs the tool, else None.
+        redacted: of reasoning that is not shown, see `chunks.Reasoning`; else left out.
     """
 
     index: int
@@ -59,6 +60,7 @@ class Part(Struct, frozen=True):
     id: str
     name: str = ""
     by: RunBy | None = None
+    redacted: bool | UnsetType = UNSET
 
     @property
     def runs_elsewhere(self) -> bool:
@@ -115,7 +117,7 @@ class PartEnded(Event, frozen=True, tag="part-ended", omit_defaults=True):
 
     Attributes:
         whole: False if the run broke off before the part was complete.
-        signature: of reasoning, see `chunks.Reasoning`.
+        signature: of reasoning or a call, see `chunks.Reasoning` and `chunks.ToolCallDelta`.
     """
 
     part: Part
@@ -161,6 +163,7 @@ class RunFinished(Terminal, frozen=True, tag="run-finished"):
     reason: FinishReason
     native: str | None = None
     completed: int | None = None
+    details: dict[str, Any] | UnsetType = UNSET
 
 
 class RunFailed(Terminal, frozen=True, tag="run-failed"):

@@ -25,7 +25,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection
 from typing import Any, get_args
 
-from msgspec.structs import astuple
+from msgspec.structs import astuple, replace
 
 from ..chunks import (
     Chunk,
@@ -78,7 +78,7 @@ __all__ = ["Lifecycle"]
 class _OpenPart:
     """A part that still grows. `part` is None while a tool call's name is not known."""
 
-    __slots__ = ("by", "call_id", "kind", "part", "pieces")
+    __slots__ = ("by", "call_id", "kind", "part", "pieces", "signature")
 
     def __init__(
         self, part: Part | None, call_id: str | None = None, by: RunBy | None = None
@@ -87,6 +87,7 @@ class _OpenPart:
         self.kind: PartKind = "tool_call" if part is None else part.kind
         self.call_id = call_id
         self.by = by
+        self.signature: str | None = None
         self.pieces: list[str] = []
 
 
@@ -166,11 +167,12 @@ class Lifecycle:
         events = self._close_step()
         waits = "client" in self._asked.unanswered.values()
         reason: FinishReason = "tool_calls" if waits else "stop"
-        native = None
+        native, details = None, None
         if finish is not None:
-            reason, native = finish.reason or reason, finish.native
+            reason, native, details = finish.reason or reason, finish.native, finish.details
         self.ended = True
-        return [*events, RunFinished(self._next(), self._used.total, reason, native, completed)]
+        finished = RunFinished(self._next(), self._used.total, reason, native, completed)
+        return [*events, finished if details is None else replace(finished, details=details)]
 
     def fail(self, error: LLMStreamError) -> list[Event]:
         """End with an error that the client sees. Nothing, if the run has ended."""
@@ -209,7 +211,10 @@ class Lifecycle:
         if chunk.signature is None:
             return self._grow("reasoning", chunk.text)
         check_strings(optional=(chunk.signature,))
-        events = self._grow("reasoning", chunk.text)
+        if chunk.redacted:
+            events = self._open_text("reasoning", redacted=True)
+        else:
+            events = self._grow("reasoning", chunk.text)
         open_part = self._text
         if open_part is None or open_part.kind != "reasoning":
             # No text came: some models show none, but want the signature back.
@@ -217,7 +222,8 @@ class Lifecycle:
             open_part = self._text
         assert open_part is not None
         self._text = None
-        return [*events, self._end(open_part, chunk.signature)]
+        open_part.signature = chunk.signature
+        return [*events, self._end(open_part)]
 
     def _feed_refusal(self, chunk: Refusal) -> list[Event]:
         return self._grow("refusal", chunk.text)
@@ -236,18 +242,20 @@ class Lifecycle:
         self._seq = seq = self._seq + 1
         return [PartDelta(seq, open_part.part, text)]
 
-    def _open_text(self, kind: PartKind) -> list[Event]:
+    def _open_text(self, kind: PartKind, redacted: bool = False) -> list[Event]:
         self._check_names()
         events = self._close_parts()
         events += self._open_step()
         part = self._new_part(kind)
+        if redacted:
+            part = replace(part, redacted=True)
         self._text = _OpenPart(part)
         return [*events, PartStarted(self._next(), part)]
 
     def _feed_tool_call_delta(self, chunk: ToolCallDelta) -> list[Event]:
-        if not (chunk.id or chunk.name or chunk.arguments):
+        if not (chunk.id or chunk.name or chunk.arguments or chunk.signature):
             return []
-        check_strings(chunk.arguments, optional=(chunk.id, chunk.name))
+        check_strings(chunk.arguments, optional=(chunk.id, chunk.name, chunk.signature))
         _check_by(chunk.by)
         call = self._calls.get(chunk.index)
         is_other = call is not None and chunk.id and call.call_id and chunk.id != call.call_id
@@ -262,6 +270,7 @@ class Lifecycle:
             self._calls[chunk.index] = call = _OpenPart(None, chunk.id)
         call.call_id = call.call_id or chunk.id
         call.by = call.by or chunk.by
+        call.signature = chunk.signature or call.signature
         if call.part is None:
             if chunk.arguments:
                 call.pieces.append(chunk.arguments)
@@ -276,10 +285,11 @@ class Lifecycle:
         arguments = chunk.arguments
         if not isinstance(arguments, str):
             arguments = as_json(as_builtins(arguments))
-        check_strings(chunk.id, chunk.name)
+        check_strings(chunk.id, chunk.name, optional=(chunk.signature,))
         _check_by(chunk.by)
         events = [*self._close_text(), *self._open_step()]
         call = _OpenPart(None, chunk.id, chunk.by)
+        call.signature = chunk.signature
         call.pieces.append(arguments)
         events += self._start_call(call, chunk.name)
         return [*events, *self._end_call(call)]
@@ -345,9 +355,10 @@ class Lifecycle:
         if chunk.reason is not None and chunk.reason not in get_args(FinishReason):
             raise ValueError(f"{chunk.reason!r} is no finish reason: use Finish('other', 'it')")
         check_strings(optional=(chunk.native,))
+        details = None if chunk.details is None else as_builtins(chunk.details)
         self._check_names()
         events = self._close_parts()
-        self._finish = Finish(self._reason(chunk), chunk.native)
+        self._finish = Finish(self._reason(chunk), chunk.native, details)
         self._call_over = True
         return events
 
@@ -448,9 +459,9 @@ class Lifecycle:
             events.append(PartDelta(self._next(), call.part, "{}"))
         return [*events, self._end(call)]
 
-    def _end(self, open_part: _OpenPart, signature: str | None = None) -> PartEnded:
+    def _end(self, open_part: _OpenPart) -> PartEnded:
         assert open_part.part is not None
-        text = "".join(open_part.pieces)
+        text, signature = "".join(open_part.pieces), open_part.signature
         return PartEnded(self._next(), open_part.part, text, signature, not self._broken)
 
     def _give_up(self) -> list[Event]:

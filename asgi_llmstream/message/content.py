@@ -26,13 +26,14 @@ __all__ = ["Content", "MessagePart", "MessageToolCall", "chunks_of_content"]
 
 
 class MessageToolCall(msgspec.Struct, frozen=True):
-    """A tool call of a message; `arguments` is its JSON text, as far as it has come, and `by`
-    tells who runs the tool: see `chunks.ToolCallDelta`."""
+    """A tool call of a message; `arguments` is its JSON text, as far as it has come. For `by`, who
+    runs the tool, and `signature` see `chunks.ToolCallDelta`."""
 
     id: str
     name: str
     arguments: str
     by: RunBy = "client"
+    signature: str | None = None
 
     def parse(self) -> Any:
         """The arguments as an object. Empty text counts as no arguments.
@@ -53,7 +54,7 @@ class MessagePart:
 
     Attributes:
         part: what is known of it from the first.
-        signature: of reasoning, see `chunks.Reasoning`.
+        signature: of reasoning or a call, see `chunks.Reasoning` and `chunks.ToolCallDelta`.
         pieces: of the text, as they came.
     """
 
@@ -102,11 +103,11 @@ def chunks_of_content(content: Iterable[Content]) -> Iterator[Chunk]:
 def _chunk_of(part: MessagePart) -> Chunk:
     match part.kind:
         case "reasoning":
-            return Reasoning(part.text, part.signature)
+            return Reasoning(part.text, part.signature, bool(part.part.redacted))
         case "refusal":
             return Refusal(part.text)
         case "tool_call":
             # That it was the client's is for the next request to say again.
             by = part.part.by if part.part.runs_elsewhere else None
-            return ToolCall(part.part.id, part.part.name, part.text, by)
+            return ToolCall(part.part.id, part.part.name, part.text, by, part.signature)
     return Text(part.text)

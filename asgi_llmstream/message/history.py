@@ -8,7 +8,7 @@ from typing import Any
 
 from ..chunks import ToolResult
 from ..events import PartKind
-from ..request import NO_RESULT, anthropic
+from ..request import NO_RESULT, anthropic, google
 from .content import Content, MessagePart
 
 __all__ = ["Turn", "turns_of"]
@@ -45,6 +45,7 @@ class Turn:
                 "id": part.part.id,
                 "type": "function",
                 "function": {"name": part.part.name, "arguments": _sendable(part.text) or "{}"},
+                **google.sealed(part.signature),
             }
             for part in self.calls
         ]
@@ -85,7 +86,9 @@ def _blocks(part: MessagePart) -> Iterator[dict[str, Any]]:
     text = _sendable(part.text)
     match part.kind:
         case "reasoning":
-            if part.signature:
+            if part.signature and part.part.redacted:
+                yield anthropic.redacted_thinking(part.signature)
+            elif part.signature:
                 yield anthropic.thinking(text, part.signature)
         case "tool_call":
             if part.is_call:

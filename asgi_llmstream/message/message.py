@@ -48,6 +48,7 @@ class Message:
         usage: tokens of all model calls together, if any were reported.
         finish_reason: why the answer ended; None as long as it has not, and if it broke off.
         native_finish_reason: the same in the provider's word.
+        finish_details: what the provider says of it besides, see `chunks.Finish`.
     """
 
     def __init__(self, *, id: str = "", model: str = "", created: int = 0) -> None:
@@ -59,6 +60,7 @@ class Message:
         self.usage: Usage | None = None
         self.finish_reason: FinishReason | None = None
         self.native_finish_reason: str | None = None
+        self.finish_details: dict[str, Any] | None = None
         self._growing: dict[int, MessagePart] = {}
         self._lifecycle: Lifecycle | None = None
 
@@ -82,6 +84,7 @@ class Message:
         finish = self._lifecycle.last_finish
         self.finish_reason = None if finish is None else finish.reason
         self.native_finish_reason = None if finish is None else finish.native
+        self.finish_details = None if finish is None else finish.details
         return self
 
     def apply(self, event: Event) -> None:
@@ -104,7 +107,7 @@ class Message:
                 self.id, self.model, self.created = id, model, created
             case RunFinished(usage=usage, reason=reason, native=native):
                 self.usage, self.finish_reason, self.native_finish_reason = usage, reason, native
-                self.completed = event.completed
+                self.completed, self.finish_details = event.completed, event.details or None
             case RunFailed(usage=usage) | RunAborted(usage=usage):
                 self.usage = usage
 
@@ -132,7 +135,13 @@ class Message:
         """The calls in the order in which they began, of the tools that the provider does not
         run itself."""
         return [
-            MessageToolCall(part.part.id, part.part.name, part.text, part.part.by or "client")
+            MessageToolCall(
+                part.part.id,
+                part.part.name,
+                part.text,
+                part.part.by or "client",
+                part.signature,
+            )
             for part in self.content
             if isinstance(part, MessagePart) and part.is_call
         ]
@@ -189,7 +198,7 @@ class Message:
         if self.usage is not None:
             yield self.usage
         if self.finish_reason is not None:
-            yield Finish(self.finish_reason, self.native_finish_reason)
+            yield Finish(self.finish_reason, self.native_finish_reason, self.finish_details)
 
     def to_dict(self) -> dict[str, Any]:
         """All of it in JSON's types, for a database: its fields by name, and in "content" a dict
@@ -204,6 +213,7 @@ class Message:
                 usage=self.usage,
                 finish_reason=self.finish_reason,
                 native_finish_reason=self.native_finish_reason,
+                finish_details=self.finish_details,
             )
         )
         return fields
@@ -221,6 +231,7 @@ class Message:
         message.usage = was.usage
         message.finish_reason = was.finish_reason
         message.native_finish_reason = was.native_finish_reason
+        message.finish_details = was.finish_details
         message.content = restored(was.content)
         return message
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable
+from typing import Any
 
-from msgspec import Struct
+from msgspec import UNSET, Struct
 
 from ..chunks import Data, File, FinishReason, RunBy, Source, ToolResult, Usage
 from ..events import Part, PartKind
@@ -25,6 +26,7 @@ class StoredPart(Struct, frozen=True, tag_field="type", tag="part", omit_default
     name: str = ""
     signature: str | None = None
     by: RunBy | None = None
+    redacted: bool = False
 
 
 StoredContent = StoredPart | ToolResult | Source | File | Data
@@ -41,6 +43,7 @@ class Stored(Struct, frozen=True, kw_only=True):
     usage: Usage | None = None
     finish_reason: FinishReason | None = None
     native_finish_reason: str | None = None
+    finish_details: dict[str, Any] | None = None
 
 
 def stored(content: Iterable[Content]) -> list[StoredContent]:
@@ -51,7 +54,16 @@ def stored(content: Iterable[Content]) -> list[StoredContent]:
 def _stored(of: MessagePart) -> StoredPart:
     part = of.part
     by = part.by if part.runs_elsewhere else None
-    return StoredPart(part.kind, of.text, part.id, part.step, part.name, of.signature, by)
+    return StoredPart(
+        part.kind,
+        of.text,
+        part.id,
+        part.step,
+        part.name,
+        of.signature,
+        by,
+        bool(part.redacted),
+    )
 
 
 def restored(content: Iterable[StoredContent]) -> list[Content]:
@@ -69,7 +81,8 @@ def restored(content: Iterable[StoredContent]) -> list[Content]:
 
 def _restored(of: StoredPart, index: int, ordinal: int) -> MessagePart:
     by = "client" if of.kind == "tool_call" and of.by is None else of.by
-    part = MessagePart(Part(index, of.kind, ordinal, of.step, of.id, of.name, by))
+    hidden = of.redacted or UNSET
+    part = MessagePart(Part(index, of.kind, ordinal, of.step, of.id, of.name, by, hidden))
     part.signature = of.signature
     part.pieces = [of.text] if of.text else []
     return part

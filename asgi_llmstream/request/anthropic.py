@@ -14,6 +14,7 @@ from .conversation import Block, ChatMessage
 
 __all__ = [
     "marked",
+    "redacted_thinking",
     "system",
     "text",
     "thinking",
@@ -128,6 +129,11 @@ def text(text: str) -> Block:
 def thinking(text: str, signature: str) -> Block:
     """Reasoning as a block, with the seal that the API wants it back with."""
     return {"type": "thinking", "thinking": text, "signature": signature}
+
+
+def redacted_thinking(data: str) -> Block:
+    """Reasoning that the API does not show, as the block that it wants back."""
+    return {"type": "redacted_thinking", "data": data}
 
 
 def tool_result(id: str | None, content: str | list[Block], failed: bool) -> Block:

@@ -118,7 +118,7 @@ def _names(tools: Iterable[Any]) -> Iterator[str]:
 
 def _to_openai(message: ChatMessage) -> dict[str, Any]:
     # An assistant that only calls tools has `content: null`; everything else unset stays away.
-    out: dict[str, Any] = {"role": message.role, "content": message.content}
+    out: dict[str, Any] = {"role": message.role, "content": _content(message)}
     if message.name is not None:
         out["name"] = message.name
     if message.tool_calls:
@@ -126,6 +126,21 @@ def _to_openai(message: ChatMessage) -> dict[str, Any]:
     if message.tool_call_id is not None:
         out["tool_call_id"] = message.tool_call_id
     return out | message.extra
+
+
+def _content(message: ChatMessage) -> str | list[dict[str, Any]] | None:
+    """The content without what Anthropic's own tools were asked and found."""
+    content = message.content
+    if message.role != "assistant" or not isinstance(content, list):
+        return content
+    if own := [part for part in content if not _is_anthropics(str(part.get("type")))]:
+        return own
+    return None if message.tool_calls else ""
+
+
+def _is_anthropics(kind: str) -> bool:
+    known = ("server_tool_use", "mcp_tool_use", "container_upload")
+    return kind in known or kind.endswith("_tool_result")
 
 
 def _name(tool: dict[str, Any]) -> str:

@@ -114,7 +114,7 @@ def _read_message_delta(event: Any) -> Iterator[Chunk]:
         yield Native("anthropic", found)
     yield from _read_usage(event)
     if reason := get(delta, "stop_reason"):
-        yield finish(reason)
+        yield finish(reason, get(delta, "stop_details"))
 
 
 def _read_whole(message: Any) -> Iterator[Chunk]:
@@ -122,7 +122,7 @@ def _read_whole(message: Any) -> Iterator[Chunk]:
         yield from _read_block(block, index)
     yield from _read_usage(message)
     if reason := get(message, "stop_reason"):
-        yield finish(reason)
+        yield finish(reason, get(message, "stop_details"))
 
 
 def _read_usage(holder: Any) -> Iterator[Chunk]:
@@ -158,7 +158,7 @@ _MIDDLE: dict[Any, Callable[[Any], Iterable[Chunk]]] = {
 }
 
 _KNOWN_IN_MESSAGE_DELTA = frozenset({"type", "delta", "usage"})
-_KNOWN_IN_DELTA = frozenset({"stop_reason", "stop_sequence"})
+_KNOWN_IN_DELTA = frozenset({"stop_reason", "stop_sequence", "stop_details"})
 _KNOWN_IN_USAGE = frozenset(
     {
         "input_tokens",

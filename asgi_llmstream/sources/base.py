@@ -137,7 +137,7 @@ _FINISH_REASONS: dict[str, FinishReason | None] = {
 }
 
 
-def finish(native: Any) -> Finish:
-    """The end of a model call, for a provider's own word."""
+def finish(native: Any, details: Any = None) -> Finish:
+    """The end of a model call, for a provider's own word and what it says besides."""
     word = string(getattr(native, "value", native))
-    return Finish(_FINISH_REASONS.get(word, "other"), word)
+    return Finish(_FINISH_REASONS.get(word, "other"), word, details)

@@ -66,6 +66,11 @@ def _read_thinking(block: Any) -> Iterator[Chunk]:
     yield from _reasoning(text, get(block, "signature"))
 
 
+def _read_redacted(block: Any) -> Iterator[Chunk]:
+    if data := string(get(block, "data")):
+        yield Reasoning("", data, redacted=True)
+
+
 def _read_reasoning(block: Any) -> Iterator[Chunk]:
     """LangChain's own `reasoning`, or OpenAI's list of summaries."""
     text = string(get(block, "reasoning"))
@@ -90,6 +95,7 @@ _BLOCKS: dict[Any, Callable[[Any], Iterator[Chunk]]] = {
     "output_text": _read_text,
     "refusal": _read_refusal,
     "thinking": _read_thinking,
+    "redacted_thinking": _read_redacted,
     "reasoning": _read_reasoning,
     "reasoning_content": _read_reasoning_content,
 }

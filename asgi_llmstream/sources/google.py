@@ -1,8 +1,8 @@
 """google-genai's `GenerateContentResponse` chunks.
 
 Only candidate 0 is read; its `finish_reason` is the end. Usage is cumulative. Code that Google
-runs itself is not read. Thought signatures are not kept: they belong to Google's own parts, which
-nothing here writes.
+runs itself is not read. Of the thought signatures those of calls are kept, without which the API
+refuses them; texts go back without theirs.
 """
 
 from __future__ import annotations
@@ -58,20 +58,21 @@ def _read_part(part: Any) -> Iterator[Chunk]:
     if text := get(part, "text"):
         yield Reasoning(string(text)) if get(part, "thought") else Text(string(text))
     if call := get(part, "function_call"):
-        yield _read_call(call)
+        yield _read_call(call, get(part, "thought_signature"))
     blob = get(part, "inline_data")
     if blob and get(blob, "data"):
         media_type = get(blob, "mime_type") or "application/octet-stream"
         yield File(f"data:{media_type};base64,{b64encode(blob.data).decode()}", media_type)
 
 
-def _read_call(call: Any) -> ToolCall:
+def _read_call(call: Any, signature: bytes | None) -> ToolCall:
     if get(call, "partial_args") or get(call, "will_continue"):
         raise TypeError(
             "cannot stream a FunctionCall in pieces: leave `stream_function_call_arguments` off"
         )
     # Without an id, which only Vertex leaves out, it gets one of ours.
-    return ToolCall(get(call, "id") or "", string(get(call, "name")), get(call, "args") or {})
+    id, name, given = get(call, "id") or "", string(get(call, "name")), get(call, "args") or {}
+    return ToolCall(id, name, given, signature=b64encode(signature).decode() if signature else None)
 
 
 def _read_usage(usage: Any) -> Usage:

@@ -11,6 +11,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import Any
 
+from msgspec.structs import replace
+
 from ..chunks import (
     Chunk,
     Finish,
@@ -130,6 +132,8 @@ def _read_said(said: Any) -> Iterator[Chunk]:
     for block in get(said, "thinking_blocks") or ():
         if signature := get(block, "signature"):
             yield Reasoning("", string(signature))
+        elif data := get(block, "data"):
+            yield Reasoning("", string(data), redacted=True)
     content = get(said, "content")
     if type(content) is str:  # the hot path
         if content:
@@ -149,7 +153,11 @@ def _read_said(said: Any) -> Iterator[Chunk]:
 def _read_call(call: Any, position: int) -> ToolCallDelta:
     index = get(call, "index")
     function = get(call, "function") or get(call, "custom")
-    return _call_delta(position if index is None else index, get(call, "id"), function)
+    delta = _call_delta(position if index is None else index, get(call, "id"), function)
+    # Gemini's own endpoint of this protocol.
+    google = get(get(call, "extra_content"), "google")
+    signature = string(get(google, "thought_signature")) or None
+    return delta if signature is None else replace(delta, signature=signature)
 
 
 def _call_delta(index: int, id: str | None, function: Any) -> ToolCallDelta:

@@ -70,7 +70,8 @@ def _read_part(event: Any) -> Iterator[Chunk]:
         case "text":
             yield Text(string(part.content))
         case "thinking":
-            yield Reasoning(string(part.content), _signature(part, part.signature))
+            hidden = get(part, "id") == "redacted_thinking"
+            yield Reasoning(string(part.content), _signature(part, part.signature), hidden)
         case "tool-call":
             # `{}` is how some models say that the arguments follow.
             given = arguments(part.args or None)

@@ -111,6 +111,26 @@ def test_a_signature_is_an_encrypted_value_of_the_reasoning() -> None:
     )
 
 
+def test_seals_of_calls_and_of_what_is_not_shown_come_back_as_what_they_were() -> None:
+    chunks = [Reasoning("", "opaque", redacted=True), ToolCall("a", "f", signature="c2ln")]
+    told = events_of(wire(AGUI(), *chunks))
+    sealed = {e["entityId"]: e for e in told if e["type"] == "REASONING_ENCRYPTED_VALUE"}
+    hidden, call = sealed["reasoning_run_0"], sealed["a"]
+    assert (hidden["subtype"], call["subtype"]) == ("message", "tool-call")
+    (message,) = decode(
+        {"id": "1", "role": "reasoning", "content": "", "encryptedValue": hidden["encryptedValue"]},
+        {
+            "id": "2",
+            "role": "assistant",
+            "toolCalls": [{**CALL, "encryptedValue": call["encryptedValue"]}],
+        },
+    ).messages
+    assert message.thinking == [{"type": "redacted_thinking", "data": "opaque"}]
+    assert message.tool_calls == [
+        {**CALL, "extra_content": {"google": {"thought_signature": "c2ln"}}}
+    ]
+
+
 def test_parallel_tool_calls_share_the_message_of_the_text_before_them() -> None:
     chunks = [
         Text("Hm."),

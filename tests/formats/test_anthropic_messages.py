@@ -136,6 +136,22 @@ def test_a_signature_comes_just_before_its_thinking_ends() -> None:
     )
 
 
+def test_reasoning_that_is_not_shown_is_a_block_without_deltas() -> None:
+    chunks = Reasoning("Hm."), Reasoning("", "opaque", redacted=True), Text("Yes.")
+    assert wire(AnthropicMessages(), *chunks).decode() == transcript(
+        BEGINNING,
+        start(0, '"type":"thinking","thinking":"","signature":""'),
+        delta(0, '"type":"thinking_delta","thinking":"Hm."'),
+        stop(0),
+        start(1, '"type":"redacted_thinking","data":"opaque"'),
+        stop(1),
+        start(2, '"type":"text","text":"","citations":[]'),
+        delta(2, '"type":"text_delta","text":"Yes."'),
+        stop(2),
+        *ending("end_turn"),
+    )
+
+
 def test_parallel_calls_follow_each_other_and_the_first_streams_as_it_grows() -> None:
     chunks = [
         ToolCallDelta(3, "a", "f", '{"x":'),
@@ -526,6 +542,25 @@ def test_marks_of_clients_that_speak_chat_go_on_to_anthropic_too() -> None:
     )
     assert request.to_anthropic()["system"] == [part]
     assert request.to_openai(cache_control=True)[0]["content"] == [part]
+
+
+def test_what_anthropics_own_tools_found_goes_back_to_anthropic_alone() -> None:
+    searched = [
+        {"type": "server_tool_use", "id": "s", "name": "web_search", "input": {"query": "x"}},
+        {"type": "web_search_tool_result", "tool_use_id": "s", "content": []},
+        {"type": "text", "text": "Found."},
+    ]
+    said = [
+        {"role": "user", "content": "Hi"},
+        {"role": "assistant", "content": searched},
+        {"role": "user", "content": "And?"},
+        {"role": "assistant", "content": searched[:2]},
+        {"role": "user", "content": "Well?"},
+    ]
+    got = decoded(messages=said)
+    assert got.to_anthropic()["messages"] == said
+    contents = [message["content"] for message in got.to_openai()]
+    assert contents == ["Hi", [searched[2]], "And?", "", "Well?"]
 
 
 def test_the_same_conversation_goes_on_to_anthropic_as_it_came() -> None:

@@ -145,6 +145,14 @@ def test_reasoning_is_a_summary_and_its_signature_the_encrypted_content() -> Non
     )
 
 
+def test_reasoning_that_is_not_shown_is_encrypted_and_comes_back_as_what_it_was() -> None:
+    chunks = [Reasoning("", "opaque", redacted=True), ToolCall("a", "f", signature="c2ln")]
+    reasoning, call = responses_grammar.check(wire(OpenAIResponses(), *chunks))["output"]
+    assert "encrypted_content" not in call
+    (message,) = decoded(input=[{"role": "user", "content": "Hi"}, reasoning, call]).messages[1:]
+    assert message.thinking == [{"type": "redacted_thinking", "data": "opaque"}]
+
+
 def test_a_refusal_is_a_content_part_of_its_own_kind() -> None:
     where = '"item_id":"msg_run_0","output_index":0,"content_index":0'
     item = (

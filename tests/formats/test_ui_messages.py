@@ -87,6 +87,24 @@ def test_a_signature_stands_where_anthropics_provider_puts_it() -> None:
     )
 
 
+def test_seals_stand_where_the_sdks_own_providers_put_them_and_come_back() -> None:
+    chunks = [Reasoning("", "opaque", redacted=True), ToolCall("a", "f", signature="c2ln")]
+    told = {chunk["type"]: chunk for chunk in chunks_of(wire(UIMessages(), *chunks))}
+    hidden = told["reasoning-end"]["providerMetadata"]
+    assert hidden == {"anthropic": {"redactedData": "opaque"}}
+    sealed = told["tool-input-available"]["providerMetadata"]
+    assert sealed == {"google": {"thoughtSignature": "c2ln"}}
+    tool = {"type": "tool-f", "toolCallId": "a", "state": "input-available", "input": {}}
+    (message,) = decode(
+        assistant(
+            {"type": "reasoning", "text": "", "providerMetadata": hidden},
+            {**tool, "callProviderMetadata": sealed},
+        )
+    ).messages
+    assert message.thinking == [{"type": "redacted_thinking", "data": "opaque"}]
+    assert message.tool_calls[0]["extra_content"] == {"google": {"thought_signature": "c2ln"}}
+
+
 def test_parallel_tool_calls_interleave_and_their_results_follow() -> None:
     chunks = [
         ToolCallDelta(3, "a", "weather"),

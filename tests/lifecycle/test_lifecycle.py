@@ -640,6 +640,28 @@ def test_what_was_written_to_a_cache_is_counted_like_the_rest() -> None:
     assert run(one, one)[-1].usage == Usage(2, cache_write_tokens=2)  # type: ignore[attr-defined]
 
 
+def test_reasoning_that_is_not_shown_is_a_part_of_its_own() -> None:
+    chunks = [Reasoning("a"), Reasoning("", "opaque", redacted=True), Reasoning("b")]
+    ends = [event for event in run(*chunks) if isinstance(event, PartEnded)]
+    assert [(e.text, e.signature, bool(e.part.redacted)) for e in ends] == [
+        ("a", None, False),
+        ("", "opaque", True),
+        ("b", None, False),
+    ]
+
+
+def test_a_calls_signature_is_known_at_its_end() -> None:
+    piecewise = [ToolCallDelta(0, "a", "f"), ToolCallDelta(0, signature="s")]
+    for chunks in (piecewise, [ToolCall("a", "f", signature="s")]):
+        (end,) = [event for event in run(*chunks) if isinstance(event, PartEnded)]
+        assert (end.part.id, end.signature) == ("a", "s")
+
+
+def test_what_a_provider_says_of_its_ending_goes_with_it() -> None:
+    assert run(Finish("content_filter", "refusal", {"x": 1}))[-1].details == {"x": 1}  # type: ignore[attr-defined]
+    assert not run(Finish("stop"))[-1].details  # type: ignore[attr-defined]
+
+
 def test_additive_usage_is_added() -> None:
     events = run(Usage(10, 1, 2, 3, additive=True), Usage(0, 4, 5, 6, additive=True))
     assert events[-1] == RunFinished(4, Usage(10, 5, 7, 9), "stop", None)

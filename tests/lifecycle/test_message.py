@@ -547,6 +547,7 @@ def test_what_is_stored_can_be_read_by_people() -> None:
         "usage": None,
         "finish_reason": None,
         "native_finish_reason": None,
+        "finish_details": None,
     }
 
 

@@ -18,6 +18,11 @@ from asgi_llmstream.chunks import (
     ToolResult,
     Usage,
 )
+from asgi_llmstream.events import RunStarted
+from asgi_llmstream.formats import AnthropicMessages
+from asgi_llmstream.message import Message
+from asgi_llmstream.sources import chunks_of
+from tests.support import anthropic_grammar
 from tests.support.history import check_anthropic
 from tests.support.providers import (
     events_of,
@@ -29,6 +34,7 @@ from tests.support.providers import (
     sse,
     through_openai,
 )
+from tests.support.wire import wire
 
 Event = dict[str, Any]
 
@@ -104,6 +110,13 @@ STREAMS: dict[str, list[Event]] = {
         start(),
         *thinking(0, signature="EqQB"),
         *text(1, "Well."),
+        *end("end_turn"),
+    ],
+    "reasoning that is not shown at all": [
+        start(),
+        *block(0, {"type": "redacted_thinking", "data": "opaque"}),
+        *thinking(1, "Two.", signature="sig2"),
+        *text(2, "Well."),
         *end("end_turn"),
     ],
     "reasoning twice": [
@@ -294,7 +307,7 @@ def test_as_history_it_is_what_the_sdk_would_send_back(
     name: str, shape: Callable[[bytes], list[object]]
 ) -> None:
     body = sse(STREAMS[name])
-    fields = {"text", "thinking", "signature", "id", "name", "input", "type"}
+    fields = {"text", "thinking", "signature", "id", "name", "input", "type", "data"}
     sent_back = [
         {key: value for key, value in block.to_dict().items() if key in fields}
         for block in accumulated(body).content
@@ -401,3 +414,66 @@ def test_the_sdk_itself_raises_at_an_error_event() -> None:
     error = {"type": "error", "error": {"type": "overloaded_error", "message": "sk-secret"}}
     with pytest.raises(anthropic.APIStatusError):
         as_raw_events(sse([start(), *text(0, "Hi")[:-1], error]))
+
+
+REFUSED = {"type": "refusal", "category": "cyber", "explanation": "No."}
+
+
+def refusing() -> list[Event]:
+    last, stop = end("refusal")
+    last["delta"]["stop_details"] = REFUSED
+    return [start(), *text(0, "I"), last, stop]
+
+
+@SHAPES
+def test_why_it_refused_goes_out_to_anthropics_clients_streamed_and_whole(
+    shape: Callable[[bytes], list[object]],
+) -> None:
+    items = shape(sse(refusing()))
+    assert message_of(items).finish_details == REFUSED
+    *_, last, _ = anthropic_grammar.events(wire_of(items))
+    assert last["delta"]["stop_details"] == REFUSED
+    assert json.loads(whole_of(items))["stop_details"] == REFUSED
+
+
+def test_why_a_whole_message_was_refused_is_read_too() -> None:
+    types = module("anthropic.types")
+    fields = {**start()["message"], "content": [], "stop_reason": "refusal"}
+    fields["stop_details"] = REFUSED
+    for item in (fields, types.Message.model_validate(fields)):
+        assert message_of([item]).finish_details == REFUSED
+
+
+@pytest.mark.parametrize(
+    "word",
+    ["end_turn", "max_tokens", "stop_sequence", "pause_turn", "model_context_window_exceeded"],
+)
+def test_every_stop_reason_of_anthropics_is_the_same_to_its_clients(word: str) -> None:
+    items = [start(), *text(0, "I"), *end(word)]
+    for body in (wire_of(items), whole_of(items)):
+        assert f'"stop_reason":"{word}"'.encode() in body
+
+
+def test_reasoning_that_is_not_shown_goes_out_and_back_as_it_came() -> None:
+    items = STREAMS["reasoning that is not shown at all"]
+    hidden = {"type": "redacted_thinking", "data": "opaque"}
+    for body in (wire_of(items), whole_of(items)):
+        assert json.dumps(hidden, separators=(",", ":")).encode() in body
+    message = message_of(items)
+    assert message.reasoning == "Two."
+    assert message.to_anthropic()[0]["content"][:2] == [
+        hidden,
+        {"type": "thinking", "thinking": "Two.", "signature": "sig2"},
+    ]
+    again = Message.from_dict(json.loads(json.dumps(message.to_dict())))
+    assert again.to_anthropic() == message.to_anthropic()
+    assert message_of(list(message.to_chunks())).to_anthropic() == message.to_anthropic()
+
+
+def wire_of(items: list[Any]) -> bytes:
+    chunks = [chunk for item in items for chunk in chunks_of(item)]
+    return wire(AnthropicMessages(), *chunks)
+
+
+def whole_of(items: list[Any]) -> bytes:
+    return AnthropicMessages().whole_body(RunStarted(1, "run", 0, "m"), message_of(items))

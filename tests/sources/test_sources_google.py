@@ -172,3 +172,27 @@ def test_every_finish_reason_of_the_sdk_has_a_word_of_ours() -> None:
         "PUP_LIMITED_DISABLED",
         "CONTINUATION",
     }
+
+
+def test_the_signature_of_a_call_goes_back_in_history_and_out_to_chat() -> None:
+    items = streams()["parallel tool calls"]
+    message = message_of(items)
+    assert [call.signature for call in message.tool_calls] == ["c2ln", "c2ln"]
+    sealed = {"google": {"thought_signature": "c2ln"}}
+    said, *_ = message.to_openai()
+    assert [call["extra_content"] for call in said["tool_calls"]] == [sealed, sealed]
+    streamed = through_openai(items).choices[0].message.tool_calls
+    assert [call.extra_content for call in streamed] == [sealed, sealed]
+    assert [json.loads(call.function.arguments) for call in streamed] == [{"city": "Oslo"}, {}]
+    # Anthropic's API would refuse it.
+    assert "c2ln" not in json.dumps(message.to_anthropic())
+
+
+def test_the_signature_is_read_of_gemini_through_the_chat_protocol_too() -> None:
+    function = {"name": "f", "arguments": "{}"}
+    tool = {"index": 0, "id": "a", "function": function}
+    tool["extra_content"] = {"google": {"thought_signature": "c2ln"}}
+    item = {"choices": [{"index": 0, "delta": {"tool_calls": [tool]}, "finish_reason": "stop"}]}
+    for shape in (item, module("openai.types.chat").ChatCompletionChunk.model_construct(**item)):
+        (call,) = message_of([shape]).tool_calls
+        assert call.signature == "c2ln"

@@ -115,7 +115,8 @@ class AGUIReader:
     def _read_message(self, type: str, event: dict[str, Any]) -> None:
         what, _, step = type.rpartition("_")
         if what == "REASONING_ENCRYPTED":
-            assert ("REASONING_MESSAGE", event["entityId"]) in self._used
+            kind = "TOOL_CALL" if event["subtype"] == "tool-call" else "REASONING_MESSAGE"
+            assert (kind, event["entityId"]) in self._used
             return
         id = event["messageId"]
         if step == "START":

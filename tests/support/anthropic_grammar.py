@@ -39,6 +39,7 @@ BLOCKS: dict[str, tuple[dict[str, Any], dict[str, str]]] = {
         {"thinking": "", "signature": ""},
         {"thinking_delta": "thinking", "signature_delta": "signature"},
     ),
+    "redacted_thinking": ({}, {}),
     "tool_use": ({"input": {}}, {"input_json_delta": "partial_json"}),
 }
 

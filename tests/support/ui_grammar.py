@@ -25,7 +25,7 @@ SHAPES: dict[str, tuple[dict[str, type], dict[str, type]]] = {
     "tool-input-delta": ({"toolCallId": str, "inputTextDelta": str}, {}),
     "tool-input-available": (
         {"toolCallId": str, "toolName": str, "input": ANYTHING},
-        {"providerExecuted": bool},
+        {"providerExecuted": bool, "providerMetadata": dict},
     ),
     "tool-input-error": (
         {"toolCallId": str, "toolName": str, "input": ANYTHING, "errorText": str},

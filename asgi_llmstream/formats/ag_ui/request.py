@@ -9,8 +9,8 @@ from typing import Any
 
 from msgspec import Struct
 
-from ...request import ChatMessage, ChatRequest, anthropic
-from ..shapes import chat
+from ...request import ChatMessage, ChatRequest
+from ..shapes import chat, sealed
 from ..shapes.chat import file_part
 from ..shapes.fields import Name, bad_field, convert, missing
 
@@ -22,9 +22,10 @@ class _Function(Struct):
     arguments: str
 
 
-class _ToolCall(Struct):
+class _ToolCall(Struct, rename="camel"):
     id: Name
     function: _Function
+    encrypted_value: str | None = None
 
 
 class _Message(Struct, rename="camel"):
@@ -106,7 +107,12 @@ def _messages(inputs: list[_Message]) -> list[ChatMessage]:
 
 def _assistant(message: _Message, path: str, thinking: list[dict[str, Any]]) -> ChatMessage:
     calls = [
-        chat.call(call.id, call.function.name, call.function.arguments)
+        chat.call(
+            call.id,
+            call.function.name,
+            call.function.arguments,
+            sealed.call_signature(call.encrypted_value),
+        )
         for call in message.tool_calls or ()
     ]
     content = None if message.content is None else _content(message, path)
@@ -134,7 +140,7 @@ def _thinking(message: _Message) -> list[dict[str, Any]]:
     """Reasoning as Anthropic wants it back; without its signature it does not."""
     if not isinstance(message.content, str) or not message.encrypted_value:
         return []
-    return [anthropic.thinking(message.content, message.encrypted_value)]
+    return [sealed.thinking(message.content, message.encrypted_value)]
 
 
 def _content(message: _Message, path: str) -> str | list[dict[str, Any]]:

@@ -9,7 +9,8 @@ and `verify.ts` and `apply/default.ts` of `@ag-ui/client` 1.0.
     ----------------    --------------------------------------------------------------------
     Text, Refusal       TEXT_MESSAGE_START, _CONTENT, _END: nothing tells the two apart
     Reasoning           REASONING_START, REASONING_MESSAGE_START, _CONTENT, _END,
-                        REASONING_END; its signature is a REASONING_ENCRYPTED_VALUE
+                        REASONING_END; its signature is a REASONING_ENCRYPTED_VALUE, and so are
+                        those of calls and all of a reasoning that is not shown
     ToolCall(Delta)     TOOL_CALL_START, _ARGS, _END. Parallel calls share the assistant's
                         message of the text before them. A call that broke off has no _END
     ToolResult          TOOL_CALL_RESULT, as text; failures have metadata {"error": true}. Of a
@@ -53,6 +54,7 @@ from ...request import ChatRequest
 from ..base import Encoder
 from ..shapes.chat import as_text
 from ..shapes.failures import failed
+from ..shapes.sealed import seal_of
 from ..wire import data, dumps, quote
 from .request import decode_request
 
@@ -251,21 +253,27 @@ def _close(event: PartEnded) -> bytes:
     match part.kind:
         case "tool_call":
             # It would say that the arguments are complete; RUN_ERROR closes what is open.
-            return _event("TOOL_CALL_END", toolCallId=part.id) if event.whole else b""
+            if not event.whole:
+                return b""
+            return _event("TOOL_CALL_END", toolCallId=part.id) + _sealed(event, "tool-call")
         case "reasoning":
-            sealed = b"" if event.signature is None else _sealed(part, event.signature)
             return (
                 _event("REASONING_MESSAGE_END", messageId=part.id)
-                + sealed
+                + _sealed(event, "message")
                 + _event("REASONING_END", messageId=part.id)
             )
         case _:
             return _event("TEXT_MESSAGE_END", messageId=part.id)
 
 
-def _sealed(part: Part, signature: str) -> bytes:
+def _sealed(event: PartEnded, subtype: Literal["message", "tool-call"]) -> bytes:
+    if (seal := seal_of(event)) is None:
+        return b""
     return _event(
-        "REASONING_ENCRYPTED_VALUE", subtype="message", entityId=part.id, encryptedValue=signature
+        "REASONING_ENCRYPTED_VALUE",
+        subtype=subtype,
+        entityId=event.part.id,
+        encryptedValue=seal,
     )
 
 

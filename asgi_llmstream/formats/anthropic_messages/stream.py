@@ -7,14 +7,16 @@ Blocks follow each other on the wire, while tool calls may grow beside each othe
 
     what            becomes
     ------------    -----------------------------------------------------------------------
-    reasoning       `thinking` blocks, with the signature if there is one
+    reasoning       `thinking` blocks, with the signature if there is one; `redacted_thinking`
+                    where it is not shown
     refusals        `text` blocks; one that ends the answer makes its stop reason "refusal"
     sources         citations (`web_search_result_location`) of the text that they stand in,
                     precede or follow; dropped if there is none
     calls           those that others than the client answer are left out, with their results;
                     one that broke off is not stopped, since clients run it then, and calls that
-                    waited for it are not sent: the error follows
-    finish reasons  Anthropic's own word if the provider said one, else the nearest
+                    waited for it are not sent: the error follows. Gemini's signature is dropped
+    finish reasons  Anthropic's own word if the provider said one, else the nearest; with the
+                    `stop_details` that it gave
     usage           the input's tokens in `message_start` where they come before anything else,
                     as Anthropic's own do, and else zeros; all in `message_delta`
     arguments       in a whole message, what is no JSON object is `{"invalid_json": text}`
@@ -58,7 +60,7 @@ from ..shapes.sequence import Sequence
 from ..wire import dumps, named, quote
 from .request import decode_request
 from .whole import whole_body
-from .words import block_of, citation_of, error_object, message_of, stop_reason, usage_object
+from .words import Block, block_of, citation_of, error_object, message_of, stop_reason, usage_object
 
 __all__ = ["AnthropicMessages"]
 
@@ -168,12 +170,17 @@ class _Encoder:
 
     def _open(self, part: Part) -> bytes:
         self._block += 1
+        if part.redacted:
+            return b""  # it begins with all that there is of it
         kind, key = _DELTAS[part.kind]
         self._prefix = (
             b'event: content_block_delta\ndata: {"type":"content_block_delta","index":%d,'
             b'"delta":{"type":"%b","%b":' % (self._block, kind.encode(), key.encode())
         )
-        return named("content_block_start", {"index": self._block, "content_block": block_of(part)})
+        return self._begin(block_of(part))
+
+    def _begin(self, block: Block) -> bytes:
+        return named("content_block_start", {"index": self._block, "content_block": block})
 
     def _delta(self, event: PartDelta) -> bytes:
         return self._prefix + quote(event.text) + b"}}\n\n"
@@ -183,13 +190,16 @@ class _Encoder:
 
     def _close(self, event: PartEnded) -> bytes:
         out = b""
-        if event.signature is not None:
+        if event.part.redacted:
+            out = self._begin(block_of(event.part, "", event.signature))
+        elif event.signature is not None and event.part.kind == "reasoning":
             out = self._add({"type": "signature_delta", "signature": event.signature})
         return out + named("content_block_stop", {"index": self._block})
 
     def _finish(self, event: RunFinished) -> bytes:
         reason = stop_reason(event.reason, event.native, self._last)
-        delta = {"stop_reason": reason, "stop_sequence": None, "stop_details": None}
+        details = event.details or None
+        delta = {"stop_reason": reason, "stop_sequence": None, "stop_details": details}
         own = {
             "delta": self._native.get("delta", {}) | delta,
             "usage": self._native.get("usage", {}) | usage_object(event.usage),

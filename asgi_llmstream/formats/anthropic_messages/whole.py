@@ -24,13 +24,15 @@ def whole_body(started: RunStarted, message: Message) -> bytes:
             for ready in citations.feed(turn):
                 whole.take(ready)
     body = message_of(started, message.usage)
-    return dumps({**body, "content": whole.blocks, "stop_reason": whole.stop_reason})
+    end = {"stop_reason": whole.stop_reason, "stop_details": whole.stop_details}
+    return dumps({**body, "content": whole.blocks, **end})
 
 
 class _Whole:
     def __init__(self) -> None:
         self.blocks: list[Block] = []
         self.stop_reason: str | None = None
+        self.stop_details: dict[str, Any] | None = None
         self._citations: list[dict[str, Any]] = []
         self._last: PartKind | None = None
 
@@ -43,5 +45,6 @@ class _Whole:
             case PartEnded(part=part, text=text, signature=signature):
                 cited = {"citations": self._citations} if self._citations else {}
                 self.blocks.append(block_of(part, text, signature) | cited)
-            case RunFinished(reason=reason, native=native):
+            case RunFinished(reason=reason, native=native, details=details):
                 self.stop_reason = stop_reason(reason, native, self._last)
+                self.stop_details = details or None

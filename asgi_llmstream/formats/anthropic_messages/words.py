@@ -55,6 +55,8 @@ def message_of(started: RunStarted, usage: Usage | None) -> dict[str, Any]:
 def block_of(part: Part, text: str = "", signature: str | None = None) -> Block:
     """The block that a part is, with what has come of it."""
     match part.kind:
+        case "reasoning" if part.redacted:
+            return anthropic.redacted_thinking(signature or "")
         case "reasoning":
             return anthropic.thinking(text, signature or "")
         case "tool_call":

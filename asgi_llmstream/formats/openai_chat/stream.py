@@ -3,8 +3,10 @@
 Source: the OpenAI API reference, chat completions and chat completion chunks.
 
 Calls go out one after the other, since clients' accumulators take those that grow beside each other
-for one. Not carried, because the protocol has no word for it: calls that others than the client
-answer, tool results, sources, files, data, steps.
+for one. A call's signature is where Gemini's own endpoint of this protocol has it, `extra_content`.
+
+Not carried, because the protocol has no word for it: reasoning that is not shown and the signature
+of any, calls that others than the client answer, tool results, sources, files, data, steps.
 """
 
 from __future__ import annotations
@@ -20,6 +22,7 @@ from ...events import (
     NativeAdded,
     Part,
     PartDelta,
+    PartEnded,
     PartStarted,
     RunAborted,
     RunFailed,
@@ -27,7 +30,7 @@ from ...events import (
     RunStarted,
 )
 from ...message import Message
-from ...request import ChatRequest
+from ...request import ChatRequest, google
 from ..base import Encoder, Operation
 from ..shapes import chat
 from ..shapes.failures import error_object, failed
@@ -117,6 +120,8 @@ class _Encoder:
                 return self._start(event)
             case PartStarted(part=Part(kind="tool_call")):
                 return self._with_native(self._call(event.part))
+            case PartEnded(part=Part(kind="tool_call"), signature=str(signature)):
+                return self._seal(signature)
             case RunFinished():
                 return self._with_native(self._finish(event))
             case NativeAdded(family="openai", fields=fields):
@@ -168,6 +173,11 @@ class _Encoder:
     def _call(self, part: Part) -> bytes:
         self._calls += 1
         call = {"index": self._calls, **chat.call(part.id, part.name, "")}
+        return self._prefix + b'"tool_calls":' + dumps([call]) + self._suffix
+
+    def _seal(self, signature: str) -> bytes:
+        # With empty arguments: some clients want a function in every piece of a call.
+        call = {"index": self._calls, "function": {"arguments": ""}, **google.sealed(signature)}
         return self._prefix + b'"tool_calls":' + dumps([call]) + self._suffix
 
     def _finish(self, event: RunFinished) -> bytes:

@@ -45,5 +45,5 @@ def _said(message: Message, reasoning_field: str) -> dict[str, Any]:
     if message.reasoning:
         said[reasoning_field] = message.reasoning
     if calls := [call for call in message.tool_calls if call.by == "client"]:
-        said["tool_calls"] = [chat.call(c.id, c.name, c.arguments) for c in calls]
+        said["tool_calls"] = [chat.call(c.id, c.name, c.arguments, c.signature) for c in calls]
     return said

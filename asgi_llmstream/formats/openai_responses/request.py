@@ -12,8 +12,8 @@ from typing import Any
 from msgspec import Struct
 
 from ...errors import BadRequest
-from ...request import ChatMessage, ChatRequest, anthropic
-from ..shapes import chat
+from ...request import ChatMessage, ChatRequest
+from ..shapes import chat, sealed
 from ..shapes.fields import ModelName, Name, bad_field, convert, given
 
 __all__ = ["decode_request"]
@@ -236,7 +236,7 @@ class _Reader:
             self.end_turn()
         if reasoning.encrypted_content:
             text = "\n\n".join(part.text for part in reasoning.summary)
-            self._thinking.append(anthropic.thinking(text, reasoning.encrypted_content))
+            self._thinking.append(sealed.thinking(text, reasoning.encrypted_content))
 
     def _add(self, message: ChatMessage) -> None:
         self.end_turn()

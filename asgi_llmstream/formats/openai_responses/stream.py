@@ -14,7 +14,8 @@ follow each other, since clients' accumulators take calls that grow beside each 
                     "incomplete" in the failed response; calls that waited for it are not sent.
                     Those that others than the client answer are `mcp_call` items, which no client
                     runs, of the server "server" or "provider", and end with their results
-    signatures      `encrypted_content` of the reasoning item
+    signatures      `encrypted_content` of the reasoning item, also of one that is not shown; those
+                    of calls are dropped
     sources         `url_citation` annotations of the text that they stand in, precede or follow;
                     dropped if there is none. A whole answer has them all at the text's end
     errors          an `error` event in both shapes that clients look for: its fields stand at the
@@ -54,6 +55,7 @@ from ..shapes.citations import Citations
 from ..shapes.failures import error_object, failed
 from ..shapes.fields import given
 from ..shapes.replay import replay
+from ..shapes.sealed import seal_of
 from ..shapes.sequence import Sequence
 from ..wire import dumps, named, quote
 from .request import decode_request
@@ -224,7 +226,7 @@ class _Encoder:
         out += self._emit(f"{inner}.done", {**where, **index, "part": body})
         item["summary" if part.kind == "reasoning" else "content"] = [body]
         if event.signature is not None:
-            item["encrypted_content"] = event.signature
+            item["encrypted_content"] = seal_of(event)
         return out + self._done(where["output_index"], "completed" if event.whole else "incomplete")
 
     def _close_call(self, event: PartEnded) -> bytes:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from ...request import google
 from ..wire import dumps
 
 __all__ = ["as_text", "call", "custom_call", "file_part", "json_schema", "just_text"]
@@ -11,9 +12,11 @@ __all__ = ["as_text", "call", "custom_call", "file_part", "json_schema", "just_t
 Content = str | list[dict[str, Any]]
 
 
-def call(id: str | None, name: str, arguments: str) -> dict[str, Any]:
-    """A tool call of an assistant's message; `arguments` is JSON text."""
-    return {"id": id, "type": "function", "function": {"name": name, "arguments": arguments}}
+def call(id: str | None, name: str, arguments: str, signature: str | None = None) -> dict[str, Any]:
+    """A tool call of an assistant's message; `arguments` is JSON text, and the signature
+    Gemini's, see `chunks.ToolCallDelta`."""
+    function = {"name": name, "arguments": arguments}
+    return {"id": id, "type": "function", "function": function, **google.sealed(signature)}
 
 
 def custom_call(id: str | None, name: str, input: str) -> dict[str, Any]:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from msgspec import UNSET
+
 from ...events import Event, ItemAdded, PartDelta, PartEnded, PartStarted, RunFinished, RunStarted
 from ...message import Message, MessagePart
 
@@ -24,4 +26,5 @@ def replay(started: RunStarted, message: Message) -> Iterator[Event]:
         yield PartEnded(0, item.part, item.text, item.signature)
     reason = message.finish_reason or "stop"
     native, completed = message.native_finish_reason, message.completed
-    yield RunFinished(0, message.usage, reason, native, completed)
+    details = message.finish_details or UNSET
+    yield RunFinished(0, message.usage, reason, native, completed, details)

@@ -37,6 +37,7 @@ class _Part(Struct, rename="camel"):
     error_text: str = ""
     approval: dict[str, Any] | None = None
     provider_metadata: dict[str, dict[str, Any]] | None = None
+    call_provider_metadata: dict[str, dict[str, Any]] | None = None
     parts: list[_Part] = field(default_factory=list)
 
 
@@ -207,7 +208,11 @@ def _call(part: _Part) -> dict[str, Any]:
     input = part.raw_input if part.input is UNSET else part.input
     # Text is what a model wrote that is not JSON, see `UIMessages`.
     arguments = "{}" if input is UNSET else as_text(input)
-    return chat.call(part.tool_call_id, name, arguments)
+    google = (part.call_provider_metadata or {}).get("google", {})
+    signature = google.get("thoughtSignature")
+    return chat.call(
+        part.tool_call_id, name, arguments, signature if isinstance(signature, str) else None
+    )
 
 
 def _result(part: _Part) -> ChatMessage | None:
@@ -230,10 +235,15 @@ def _result(part: _Part) -> ChatMessage | None:
 
 def _thinking(part: _Part) -> dict[str, Any] | None:
     """Reasoning as Anthropic wants it back, see `UIMessages`."""
-    signature = (part.provider_metadata or {}).get("anthropic", {}).get("signature")
-    if part.type != "reasoning" or not signature:
+    if part.type != "reasoning":
         return None
-    return anthropic.thinking(part.text or "", signature)
+    match (part.provider_metadata or {}).get("anthropic"):
+        case {"signature": str(signature)} if signature:
+            return anthropic.thinking(part.text or "", signature)
+        case {"redactedData": str(data)} if data:
+            return anthropic.redacted_thinking(data)
+        case _:
+            return None
 
 
 def _text(parts: list[_Part]) -> str:

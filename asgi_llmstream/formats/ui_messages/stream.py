@@ -9,11 +9,13 @@ does not know kills its stream in 5.0.0 to 5.0.200, 6.0.0 to 6.0.230 and 7.0.0 (
     chunk               on the wire
     ----------------    --------------------------------------------------------------------
     Text, Refusal       text parts: nothing tells the two apart
-    Reasoning           reasoning parts; a signature is Anthropic's provider metadata
+    Reasoning           reasoning parts; a signature is Anthropic's provider metadata, and so is
+                        all of what is not shown
     ToolCall(Delta)     tool-input-start, -delta, -available; arguments that are no JSON become
                         tool-input-error (strict_v5: tool-output-error), and so does a call that
                         broke off. Whose `by` is another than the client says `providerExecuted`,
-                        and so does its result: else a page's `onToolCall` runs it
+                        and so does its result: else a page's `onToolCall` runs it. Gemini's
+                        signature is Google's provider metadata
     ToolResult          tool-output-available, -error; of a call that the client does not know,
                         which would kill the stream, data-tool-result
     Source, File        source-url, file
@@ -171,7 +173,8 @@ class _Encoder:
             return self._input(event)
         if event.signature is None:
             return _chunk(f"{_TEXTS[part.kind]}-end", id=part.id)
-        sealed = {"anthropic": {"signature": event.signature}}
+        name = "redactedData" if part.redacted else "signature"
+        sealed = {"anthropic": {name: event.signature}}
         return _chunk("reasoning-end", id=part.id, providerMetadata=sealed)
 
     def _input(self, event: PartEnded) -> bytes:
@@ -183,8 +186,10 @@ class _Encoder:
         except ValueError:
             return self._bad_input(event, "The model wrote arguments that are not JSON.")
         call = {"toolCallId": event.part.id, "toolName": event.part.name}
-        executed = self._calls[event.part.id]
-        return _chunk("tool-input-available", **call, input=input, **executed)
+        more: dict[str, Any] = {**self._calls[event.part.id]}
+        if event.signature is not None:
+            more["providerMetadata"] = {"google": {"thoughtSignature": event.signature}}
+        return _chunk("tool-input-available", **call, input=input, **more)
 
     def _bad_input(self, event: PartEnded, error: str) -> bytes:
         id = event.part.id
