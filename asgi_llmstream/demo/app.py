@@ -39,7 +39,7 @@ class Demo:
     def __init__(
         self, answer: Answer, *, model: str = "demo", options: StreamOptions = OPTIONS
     ) -> None:
-        self._chat = ChatApp(answer, models=[model], options=options)
+        self._chat = ChatApp(answer, models=[model], any_model=True, options=options)
         self._page = files(__package__).joinpath("page.html").read_bytes()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:

@@ -130,7 +130,9 @@ def test_every_event_is_valid_by_the_specification_of_open_responses(
         for chunk in chunks:
             yield chunk
 
+    tools = [{"type": "function", "name": name, "parameters": {}} for name in ("f", "g")]
     body = {"model": "m", "input": "Hi", "stream": True, "reasoning": {"effort": "low"}}
+    body["tools"] = tools
     with serve(ChatApp(say)) as address:
         stream = httpx.post(f"{address}/responses", json=body).content
     for event in responses_grammar.events(stream):

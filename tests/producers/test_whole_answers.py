@@ -209,7 +209,14 @@ def test_an_agents_result_whose_answer_was_cut_off_is_none() -> None:
 def essence(message: Message) -> Any:
     """All but the numbers of steps, and the ids of parts that have none of their own."""
     content = [
-        (item.kind, item.text, item.signature, item.part.name, item.part.kind == "tool_call")
+        # A call without arguments has "{}" once it is closed.
+        (
+            item.kind,
+            item.text or "{}",
+            item.signature,
+            item.part.name,
+            item.part.kind == "tool_call",
+        )
         if isinstance(item, MessagePart)
         else item
         for item in message.content

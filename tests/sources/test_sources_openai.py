@@ -543,7 +543,7 @@ OPENAI_RUNS: dict[str, tuple[list[Event], tuple[str, str, str], ToolResult]] = {
                 },
             ),
         ],
-        ("mcp_0", "roll", ""),
+        ("mcp_0", "roll", "{}"),
         ToolResult("mcp_0", {"type": "http_error", "code": 500, "message": "Oh."}, error=True),
     ),
     "code": (
