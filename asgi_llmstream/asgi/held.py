@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable
 from contextlib import suppress
 
 import anyio
@@ -30,10 +31,14 @@ class HeldEnd:
         self._send = send
         self._is_held = False
 
-    async def send(self, message: ASGIMessage) -> None:
+    def send(self, message: ASGIMessage) -> Awaitable[None]:
         """Send a message; of the last one not that it is."""
-        is_last = message["type"] == "http.response.body" and not message.get("more_body", False)
-        if is_last and draining():
+        if message.get("more_body", True):  # mostly it is a token
+            return self._send(message)
+        return self._send_last(message)
+
+    async def _send_last(self, message: ASGIMessage) -> None:
+        if draining():
             await self._send({**message, "more_body": True})
             self._is_held = True
         else:

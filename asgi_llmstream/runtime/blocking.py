@@ -35,7 +35,8 @@ class Watched:
 
     def __await__(self) -> Generator[Any, Any, None]:
         now, limit = self._now, self._limit
-        resume: Callable[[Any], Any] = self._main.send
+        send: Callable[[Any], Any] = self._main.send
+        resume = send
         given: Any = None
         while True:
             began = now()
@@ -45,13 +46,14 @@ class Watched:
                 return
             finally:
                 given = None  # an error would be in a circle with its own traceback
-                if (took := now() - began) > limit:
-                    self._tell(took)
+                if now() - began > limit:
+                    self._tell(now() - began)
             try:
                 given = yield awaited
-                resume = self._main.send
             except BaseException as error:
                 given, resume = error, self._main.throw
+            else:
+                resume = send
 
     def _tell(self, seconds: float) -> None:
         if self._name not in _named:

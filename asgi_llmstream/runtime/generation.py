@@ -171,7 +171,7 @@ class Generation(Run):
             events = feed(chunk)
             if not events:
                 continue
-            if isinstance(chunk, Error):
+            if kind is not Text and isinstance(chunk, Error):
                 self.end("error", events, as_exception(chunk))
                 return
             # Usage and what is the provider's own say nothing yet.
