@@ -12,14 +12,19 @@ app = ChatApp(answer)
 from .asgi.app import Answer, ChatApp
 from .asgi.stream import LLMStream, collect, encode_stream
 from .chunks import (
+    Approval,
     Chunk,
     Data,
+    Document,
     Error,
     File,
     Finish,
+    Metadata,
     Reasoning,
     Refusal,
     Source,
+    State,
+    StateDelta,
     Step,
     Text,
     ToolCall,
@@ -45,12 +50,13 @@ from .foreign.middleware import LLMStreamMiddleware
 from .message import Message, MessageToolCall
 from .options import StreamOptions
 from .producers import Emitter, accumulate, chunks, from_callbacks
-from .request import ChatMessage, ChatRequest
+from .request import ChatMessage, ChatRequest, Decision
 from .runtime import StreamResult, drain, draining
 from .sse import ServerSentEvent
 
 __all__ = [
     "Answer",
+    "Approval",
     "BadRequest",
     "BufferFull",
     "ChatApp",
@@ -58,6 +64,8 @@ __all__ = [
     "ChatRequest",
     "Chunk",
     "Data",
+    "Decision",
+    "Document",
     "Emitter",
     "Error",
     "File",
@@ -68,6 +76,7 @@ __all__ = [
     "LLMStreamMiddleware",
     "Message",
     "MessageToolCall",
+    "Metadata",
     "NotFound",
     "Overloaded",
     "RateLimited",
@@ -75,6 +84,8 @@ __all__ = [
     "Refusal",
     "ServerSentEvent",
     "Source",
+    "State",
+    "StateDelta",
     "Step",
     "StreamClosed",
     "StreamOptions",

@@ -12,18 +12,23 @@ from msgspec import Struct
 from .sse import ServerSentEvent
 
 __all__ = [
+    "Approval",
     "Chunk",
     "Data",
+    "Document",
     "Error",
     "File",
     "Finish",
     "FinishReason",
+    "Metadata",
     "Native",
     "Raw",
     "Reasoning",
     "Refusal",
     "RunBy",
     "Source",
+    "State",
+    "StateDelta",
     "Step",
     "Text",
     "ToolCall",
@@ -111,11 +116,28 @@ class ToolResult(Chunk, frozen=True, tag="tool-result"):
     Attributes:
         id: the call's id.
         output: the result, or with `error=True` what went wrong, fit to be shown.
+        denied: nobody approved the call, and so it did not run; `output` tells the model why.
     """
 
     id: str
     output: Any = None
     error: bool = False
+    denied: bool = False
+
+
+class Approval(Chunk, frozen=True, tag="approval"):
+    """A question to a human: may this call run? The producer asks behind the call, and returns
+    when it has asked all. The answer comes in the next request's `approvals`.
+
+    Only who runs a tool can ask: with a call that the client runs it is an error.
+
+    Attributes:
+        call_id: the call's id.
+        reason: why a human is asked, fit to be shown.
+    """
+
+    call_id: str
+    reason: str | None = None
 
 
 class Source(Chunk, frozen=True, tag="source"):
@@ -123,6 +145,14 @@ class Source(Chunk, frozen=True, tag="source"):
 
     url: str
     title: str | None = None
+
+
+class Document(Chunk, frozen=True, tag="document"):
+    """The same of what has no address: a file that was found in a store, say."""
+
+    title: str
+    media_type: str
+    filename: str | None = None
 
 
 class File(Chunk, frozen=True, tag="file"):
@@ -133,10 +163,37 @@ class File(Chunk, frozen=True, tag="file"):
 
 
 class Data(Chunk, frozen=True, tag="data"):
-    """A value of the application's own, named, for clients that know it."""
+    """A value of the application's own, named, for clients that know it.
+
+    Attributes:
+        id: a later value of the same name and id replaces this one.
+        transient: only for who listens now: no message keeps it.
+    """
 
     name: str
     value: Any = None
+    id: str | None = None
+    transient: bool = False
+
+
+class Metadata(Chunk, frozen=True, tag="metadata"):
+    """Fields of the application's own about the whole message. Later ones go into those before
+    them: objects field by field, everything else is replaced."""
+
+    fields: dict[str, Any]
+
+
+class State(Chunk, frozen=True, tag="state"):
+    """The whole state that an agent shares with its client, as AG-UI has it. What the client's is
+    when it asks stands in `ChatRequest.body["state"]`."""
+
+    value: Any
+
+
+class StateDelta(Chunk, frozen=True, tag="state-delta"):
+    """A change of the shared state: the operations of a JSON Patch (RFC 6902)."""
+
+    patch: list[dict[str, Any]]
 
 
 class Native(Chunk, frozen=True, tag="native"):

@@ -12,11 +12,26 @@ from typing import Any, Literal
 
 from msgspec import UNSET, Struct, UnsetType
 
-from .chunks import Data, File, FinishReason, Raw, RunBy, Source, ToolResult, Usage
+from .chunks import (
+    Approval,
+    Data,
+    Document,
+    File,
+    FinishReason,
+    Metadata,
+    Raw,
+    RunBy,
+    Source,
+    State,
+    StateDelta,
+    ToolResult,
+    Usage,
+)
 
 __all__ = [
     "BytesAdded",
     "Event",
+    "Item",
     "ItemAdded",
     "NativeAdded",
     "Part",
@@ -37,6 +52,9 @@ __all__ = [
 ]
 
 PartKind = Literal["text", "reasoning", "refusal", "tool_call"]
+
+Item = ToolResult | Approval | Source | Document | File | Data | Metadata | State | StateDelta
+"""What comes whole, and a message keeps."""
 
 
 class Part(Struct, frozen=True):
@@ -129,7 +147,7 @@ class PartEnded(Event, frozen=True, tag="part-ended", omit_defaults=True):
 class ItemAdded(Event, frozen=True, tag="item-added"):
     """Something that comes whole."""
 
-    item: ToolResult | Source | File | Data | Raw
+    item: Item | Raw
 
 
 class BytesAdded(Event, frozen=True, tag="bytes-added"):

@@ -18,10 +18,12 @@ class Calls:
 
     Attributes:
         unanswered: the ids of those without a result, and who runs each.
+        told: the ids of those whose producer said who runs them.
     """
 
     def __init__(self, offered: Collection[str] | None) -> None:
         self.unanswered: dict[str, RunBy] = {}
+        self.told: set[str] = set()
         self._offered = offered
         self._times: dict[str, int] = {}  # how often an id came
         self._same_id: dict[str, deque[str]] = {}  # those that may wait, and the last
@@ -45,3 +47,20 @@ class Calls:
         while len(same) > 1 and same[0] not in self.unanswered:
             del same[0]
         return same[0]
+
+    def asked_about(self, id: str) -> str | None:
+        """Return the call that a human is asked about: the last of this id; None if it has run.
+
+        Raises:
+            ValueError: if the client is known to run it, and so may have done so already.
+        """
+        own = (self._same_id.get(id) or [id])[-1]
+        if id in self._times and own not in self.unanswered:
+            return None
+        by_client = self.unanswered.get(own) == "client"
+        if by_client and (own in self.told or self._offered is not None):
+            raise ValueError(
+                f"call {id!r} is the client's, which asks its own human: approvals are for what "
+                "runs elsewhere, as ToolCall(..., by='server') says"
+            )
+        return own

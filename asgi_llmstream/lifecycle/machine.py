@@ -7,9 +7,12 @@
     Refusal         parts but its kind  the same
     ToolCallDelta   text-like parts     opens the call at its index unless it is open; grows it
     ToolCall        text-like parts     opens, grows and closes a call
-    ToolResult      all parts           adds an item
+    ToolResult,     all parts           adds an item
+    Approval
     Source, File,   nothing             adds an item: a citation does not cut the text that
-    Data, Raw                           it stands in
+    Document, Data,                     it stands in
+    Metadata, State,
+    StateDelta, Raw
     Step            the step            the next chunk begins a step of this name
     Native          nothing             passes it on, unless it only repeats itself
     Usage           nothing             reports the total so far
@@ -28,18 +31,23 @@ from typing import Any, get_args
 from msgspec.structs import astuple, replace
 
 from ..chunks import (
+    Approval,
     Chunk,
     Data,
+    Document,
     Error,
     File,
     Finish,
     FinishReason,
+    Metadata,
     Native,
     Raw,
     Reasoning,
     Refusal,
     RunBy,
     Source,
+    State,
+    StateDelta,
     Step,
     Text,
     ToolCall,
@@ -51,6 +59,7 @@ from ..chunks import (
 from ..errors import LLMStreamError
 from ..events import (
     Event,
+    Item,
     ItemAdded,
     NativeAdded,
     Part,
@@ -70,7 +79,7 @@ from ..sources import as_exception
 from .calls import Calls
 from .underway import Underway
 from .usage import UsageSum
-from .values import as_builtins, as_json, check_strings
+from .values import as_builtins, as_json, check_patch, check_strings
 
 __all__ = ["Lifecycle"]
 
@@ -296,30 +305,55 @@ class Lifecycle:
 
     def _feed_tool_result(self, chunk: ToolResult) -> list[Event]:
         check_strings(chunk.id)
-        if not isinstance(chunk.error, bool):
-            raise TypeError(f"a tool has failed or not: error is a bool, not {chunk.error!r}")
+        _check_flags(error=chunk.error, denied=chunk.denied)
         self._check_names()
-        result = ToolResult(
-            self._asked.answered_by(chunk.id), as_builtins(chunk.output), chunk.error
-        )
+        id, output = self._asked.answered_by(chunk.id), as_builtins(chunk.output)
+        result = ToolResult(id, output, chunk.error, chunk.denied)
         self._asked.unanswered.pop(result.id, None)
         # A result belongs to the step of its call, also after that model call's Finish.
         events = [*self._close_parts(), *self._begin_step()]
         return [*events, ItemAdded(self._next(), result)]
 
+    def _feed_approval(self, chunk: Approval) -> list[Event]:
+        check_strings(chunk.call_id, optional=(chunk.reason,))
+        self._check_names()
+        if (call_id := self._asked.asked_about(chunk.call_id)) is None:
+            return []
+        events = [*self._close_parts(), *self._begin_step()]
+        return [*events, ItemAdded(self._next(), Approval(call_id, chunk.reason))]
+
     def _feed_data(self, chunk: Data) -> list[Event]:
-        check_strings(chunk.name)
-        return self._feed_item(Data(chunk.name, as_builtins(chunk.value)))
+        check_strings(chunk.name, optional=(chunk.id,))
+        _check_flags(transient=chunk.transient)
+        return self._feed_item(replace(chunk, value=as_builtins(chunk.value)))
+
+    def _feed_metadata(self, chunk: Metadata) -> list[Event]:
+        fields = as_builtins(chunk.fields)
+        if not isinstance(fields, dict):
+            raise TypeError(f"metadata are a dict, not {type(chunk.fields).__name__}")
+        return self._feed_item(Metadata(fields))
+
+    def _feed_state(self, chunk: State) -> list[Event]:
+        return self._feed_item(State(as_builtins(chunk.value)))
+
+    def _feed_state_delta(self, chunk: StateDelta) -> list[Event]:
+        patch = as_builtins(chunk.patch)
+        check_patch(patch)
+        return self._feed_item(StateDelta(patch))
 
     def _feed_source(self, chunk: Source) -> list[Event]:
         check_strings(chunk.url, optional=(chunk.title,))
+        return self._feed_item(chunk)
+
+    def _feed_document(self, chunk: Document) -> list[Event]:
+        check_strings(chunk.title, chunk.media_type, optional=(chunk.filename,))
         return self._feed_item(chunk)
 
     def _feed_file(self, chunk: File) -> list[Event]:
         check_strings(chunk.url, chunk.media_type)
         return self._feed_item(chunk)
 
-    def _feed_item(self, chunk: Source | File | Data | Raw) -> list[Event]:
+    def _feed_item(self, chunk: Item | Raw) -> list[Event]:
         return [*self._begin_step(), ItemAdded(self._next(), chunk)]
 
     def _feed_native(self, chunk: Native) -> list[Event]:
@@ -420,6 +454,8 @@ class Lifecycle:
         by = call.by or self._asked.run_by(name)
         call.part = part = self._new_part("tool_call", own_id, name, by)
         self._asked.unanswered[part.id] = by
+        if call.by is not None:
+            self._asked.told.add(part.id)
         self._called.add(by)
         events: list[Event] = [PartStarted(self._next(), part)]
         arguments = "".join(call.pieces)
@@ -476,6 +512,12 @@ def _check_by(by: object) -> None:
         raise ValueError(f"by tells who runs a tool, one of {get_args(RunBy)}: not {by!r}")
 
 
+def _check_flags(**flags: object) -> None:
+    for name, flag in flags.items():
+        if not isinstance(flag, bool):
+            raise TypeError(f"{name} is a bool, not {flag!r}")
+
+
 def _row_of(chunk: object) -> Callable[[Lifecycle, Any], list[Event]]:
     """The row of a chunk whose class is a user's own."""
     for cls in type(chunk).__mro__:
@@ -491,9 +533,14 @@ _TABLE: dict[type[Chunk], Callable[[Lifecycle, Any], list[Event]]] = {
     ToolCallDelta: Lifecycle._feed_tool_call_delta,
     ToolCall: Lifecycle._feed_tool_call,
     ToolResult: Lifecycle._feed_tool_result,
+    Approval: Lifecycle._feed_approval,
     Source: Lifecycle._feed_source,
+    Document: Lifecycle._feed_document,
     File: Lifecycle._feed_file,
     Data: Lifecycle._feed_data,
+    Metadata: Lifecycle._feed_metadata,
+    State: Lifecycle._feed_state,
+    StateDelta: Lifecycle._feed_state_delta,
     Raw: Lifecycle._feed_item,
     Native: Lifecycle._feed_native,
     Step: Lifecycle._feed_step,

@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 
-__all__ = ["as_builtins", "as_json", "check_strings"]
+__all__ = ["as_builtins", "as_json", "check_patch", "check_strings"]
 
 
 def check_strings(*values: object, optional: tuple[object, ...] = ()) -> None:
@@ -23,6 +23,32 @@ def check_strings(*values: object, optional: tuple[object, ...] = ()) -> None:
     for value in (*values, *(value for value in optional if value is not None)):
         if not isinstance(value, str):
             raise TypeError(f"a chunk's names and texts are str, not {type(value).__name__}")
+
+
+def check_patch(patch: Any) -> None:
+    """Refuse a JSON Patch that is none: a client that applies it would break.
+
+    Raises:
+        ValueError: if it is something else than operations in a list (RFC 6902 section 4).
+    """
+    if not isinstance(patch, list) or not all(map(_is_operation, patch)):
+        raise ValueError(f"this is no JSON Patch (RFC 6902): {patch!r}")
+
+
+def _is_operation(value: Any) -> bool:
+    match value:
+        case {"op": "add" | "replace" | "test", "path": path, "value": _}:
+            return _is_pointer(path)
+        case {"op": "remove", "path": path}:
+            return _is_pointer(path)
+        case {"op": "move" | "copy", "path": path, "from": source}:
+            return _is_pointer(path) and _is_pointer(source)
+        case _:
+            return False
+
+
+def _is_pointer(value: Any) -> bool:
+    return value == "" or (isinstance(value, str) and value.startswith("/"))
 
 
 def as_json(value: Any) -> str:

@@ -3,7 +3,7 @@
 Private: the root shows `Message` and `MessageToolCall`.
 """
 
-from .content import MessagePart, MessageToolCall
+from .content import MessagePart, MessageToolCall, merged
 from .message import Message
 
-__all__ = ["Message", "MessagePart", "MessageToolCall"]
+__all__ = ["Message", "MessagePart", "MessageToolCall", "merged"]

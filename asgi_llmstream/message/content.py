@@ -7,22 +7,10 @@ from typing import Any
 
 import msgspec
 
-from ..chunks import (
-    Chunk,
-    Data,
-    File,
-    Reasoning,
-    Refusal,
-    RunBy,
-    Source,
-    Step,
-    Text,
-    ToolCall,
-    ToolResult,
-)
-from ..events import Part, PartKind
+from ..chunks import Chunk, Reasoning, Refusal, RunBy, Step, Text, ToolCall
+from ..events import Item, Part, PartKind
 
-__all__ = ["Content", "MessagePart", "MessageToolCall", "chunks_of_content"]
+__all__ = ["Content", "MessagePart", "MessageToolCall", "chunks_of_content", "merged"]
 
 
 class MessageToolCall(msgspec.Struct, frozen=True):
@@ -84,7 +72,7 @@ class MessagePart:
         return f"MessagePart({self.kind!r}, {self.text!r})"
 
 
-Content = MessagePart | ToolResult | Source | File | Data
+Content = MessagePart | Item
 
 
 def chunks_of_content(content: Iterable[Content]) -> Iterator[Chunk]:
@@ -111,3 +99,13 @@ def _chunk_of(part: MessagePart) -> Chunk:
             by = part.part.by if part.part.runs_elsewhere else None
             return ToolCall(part.part.id, part.part.name, part.text, by, part.signature)
     return Text(part.text)
+
+
+def merged(fields: dict[str, Any], more: dict[str, Any]) -> dict[str, Any]:
+    """Return the fields with more of them, objects merged field by field."""
+    both = {
+        name: merged(fields[name], more[name])
+        for name in fields.keys() & more.keys()
+        if isinstance(fields[name], dict) and isinstance(more[name], dict)
+    }
+    return fields | more | both

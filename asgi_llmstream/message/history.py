@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Sequence
 from typing import Any
 
 from ..chunks import ToolResult
 from ..events import PartKind
-from ..request import NO_RESULT, anthropic, google
+from ..request import NO_RESULT, anthropic, google, told_of
 from .content import Content, MessagePart
 
 __all__ = ["Turn", "turns_of"]
@@ -60,7 +59,7 @@ class Turn:
         if blocks := [block for part in self.parts for block in _blocks(part)]:
             yield {"role": "assistant", "content": blocks}
         if results := [*self.answers()]:
-            blocks = [anthropic.tool_result(r.id, _output(r), r.error) for r in results]
+            blocks = [_answered(result) for result in results]
             yield {"role": "user", "content": blocks}
 
 
@@ -98,11 +97,12 @@ def _blocks(part: MessagePart) -> Iterator[dict[str, Any]]:
                 yield anthropic.text(text)
 
 
+def _answered(result: ToolResult) -> dict[str, Any]:
+    return anthropic.tool_result(result.id, _output(result), result.error or result.denied)
+
+
 def _output(result: ToolResult) -> str:
-    output = result.output
-    if not isinstance(output, str):
-        output = json.dumps(output, ensure_ascii=False, separators=(",", ":"))
-    return _sendable(output)
+    return _sendable(told_of(result))
 
 
 def _sendable(text: str) -> str:

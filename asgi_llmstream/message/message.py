@@ -11,9 +11,23 @@ from typing import Any
 
 import msgspec
 
-from ..chunks import Chunk, Data, File, Finish, FinishReason, Raw, Source, ToolResult, Usage
+from ..chunks import (
+    Approval,
+    Chunk,
+    Data,
+    Document,
+    File,
+    Finish,
+    FinishReason,
+    Metadata,
+    Raw,
+    Source,
+    ToolResult,
+    Usage,
+)
 from ..events import (
     Event,
+    Item,
     ItemAdded,
     PartDelta,
     PartEnded,
@@ -27,7 +41,7 @@ from ..events import (
 )
 from ..lifecycle import Lifecycle
 from ..sources import chunks_of
-from .content import Content, MessagePart, MessageToolCall, chunks_of_content
+from .content import Content, MessagePart, MessageToolCall, chunks_of_content, merged
 from .history import turns_of
 from .stored import Stored, restored, stored
 
@@ -99,8 +113,7 @@ class Message:
             case PartEnded(part=part, signature=signature):
                 self._growing.pop(part.index).signature = signature
             case ItemAdded(item=item):
-                if not isinstance(item, Raw):
-                    self.content.append(item)
+                self._add(item)
             case UsageReported(usage=usage):
                 self.usage = usage
             case RunStarted(id=id, model=model, created=created):
@@ -110,6 +123,16 @@ class Message:
                 self.completed, self.finish_details = event.completed, event.details or None
             case RunFailed(usage=usage) | RunAborted(usage=usage):
                 self.usage = usage
+
+    def _add(self, item: Item | Raw) -> None:
+        if isinstance(item, Raw) or (isinstance(item, Data) and item.transient):
+            return
+        if isinstance(item, Data) and item.id is not None:
+            for place, before in enumerate(self.content):
+                if isinstance(before, Data) and (before.name, before.id) == (item.name, item.id):
+                    self.content[place] = item
+                    return
+        self.content.append(item)
 
     def _text_of(self, kind: PartKind) -> str:
         parts = (part for part in self.content if isinstance(part, MessagePart))
@@ -152,9 +175,21 @@ class Message:
         return [item for item in self.content if isinstance(item, ToolResult)]
 
     @property
+    def approvals(self) -> list[Approval]:
+        """The questions to a human whose calls have no result yet."""
+        answered = {result.id for result in self.tool_results}
+        asked = (item for item in self.content if isinstance(item, Approval))
+        return [approval for approval in asked if approval.call_id not in answered]
+
+    @property
     def sources(self) -> list[Source]:
         """The sources that the answer rests on."""
         return [item for item in self.content if isinstance(item, Source)]
+
+    @property
+    def documents(self) -> list[Document]:
+        """Those without an address."""
+        return [item for item in self.content if isinstance(item, Document)]
 
     @property
     def files(self) -> list[File]:
@@ -165,6 +200,15 @@ class Message:
     def data(self) -> list[Data]:
         """The application's own values."""
         return [item for item in self.content if isinstance(item, Data)]
+
+    @property
+    def metadata(self) -> dict[str, Any]:
+        """The application's own fields about it, all that were told."""
+        fields: dict[str, Any] = {}
+        for item in self.content:
+            if isinstance(item, Metadata):
+                fields = merged(fields, item.fields)
+        return fields
 
     def to_openai(self) -> list[Any]:
         """The messages that tell it to OpenAI's chat completions as history.

@@ -8,8 +8,8 @@ from typing import Any
 
 from msgspec import UNSET, Struct
 
-from ..chunks import Data, File, FinishReason, RunBy, Source, ToolResult, Usage
-from ..events import Part, PartKind
+from ..chunks import FinishReason, RunBy, Usage
+from ..events import Item, Part, PartKind
 from .content import Content, MessagePart
 
 __all__ = ["Stored", "restored", "stored"]
@@ -29,7 +29,7 @@ class StoredPart(Struct, frozen=True, tag_field="type", tag="part", omit_default
     redacted: bool = False
 
 
-StoredContent = StoredPart | ToolResult | Source | File | Data
+StoredContent = StoredPart | Item
 
 
 class Stored(Struct, frozen=True, kw_only=True):

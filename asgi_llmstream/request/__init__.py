@@ -2,6 +2,17 @@
 
 from .chat import ChatRequest
 from .conversation import ChatMessage
+from .decisions import Decision, decided, denial
 from .pairs import NO_RESULT
+from .results import DENIED, told_of
 
-__all__ = ["NO_RESULT", "ChatMessage", "ChatRequest"]
+__all__ = [
+    "DENIED",
+    "NO_RESULT",
+    "ChatMessage",
+    "ChatRequest",
+    "Decision",
+    "decided",
+    "denial",
+    "told_of",
+]

@@ -10,10 +10,14 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from msgspec import Struct, field
+from msgspec.structs import replace
 
+from ..chunks import ToolResult
 from . import anthropic
 from .conversation import ChatMessage
+from .decisions import Decision
 from .pairs import paired
+from .results import answering
 
 __all__ = ["ChatRequest"]
 
@@ -37,6 +41,9 @@ class ChatRequest(Struct, frozen=True, kw_only=True):
             `conversation`. A client chose it: look up whose it is before it opens anything.
         run_id: names this one answer: AG-UI's `runId`.
         chat_id: names the AI SDK's chat, its `id`; the same care.
+        approvals: what a human decided about the calls that the last answer asked him of, as far as
+            the client's protocol has words for it. A call that he denied has a result in
+            `messages`, which says so.
         body: the whole request as it was sent, unknown fields included.
         scope: the ASGI scope: headers, path, the framework's state and user.
     """
@@ -51,6 +58,7 @@ class ChatRequest(Struct, frozen=True, kw_only=True):
     thread_id: str | None = None
     run_id: str | None = None
     chat_id: str | None = None
+    approvals: list[Decision] = field(default_factory=list)
     body: dict[str, Any] = field(default_factory=dict)
     scope: Mapping[str, Any] = field(default_factory=dict)
 
@@ -66,6 +74,10 @@ class ChatRequest(Struct, frozen=True, kw_only=True):
     def offered(self) -> frozenset[str]:
         """The names of its `tools`."""
         return frozenset(_names(self.tools))
+
+    def with_results(self, *results: ToolResult) -> ChatRequest:
+        """This request, whose history has these results too: of calls that it approves, say."""
+        return replace(self, messages=[*self.messages, *map(answering, results)])
 
     def to_openai(self, *, cache_control: bool = False) -> list[Any]:
         """The messages as the `messages` of an OpenAI chat completion call.

@@ -13,6 +13,7 @@ from types import SimpleNamespace
 from typing import Any
 
 from ..chunks import (
+    Approval,
     Chunk,
     Finish,
     Reasoning,
@@ -106,8 +107,9 @@ def _signature(part: Any, signature: Any) -> str | None:
 def _read_result(event: Any) -> Iterator[Chunk]:
     part = get(event, "part") or get(event, "result")
     # Until version 2 a retry was a part of its own; denied and interrupted calls have results.
-    is_retry = get(part, "part_kind") == "retry-prompt"
-    yield ToolResult(part.tool_call_id, part.content, is_retry or _has_failed(part))
+    failed = get(part, "part_kind") == "retry-prompt" or _has_failed(part)
+    denied = get(part, "outcome") == "denied"
+    yield ToolResult(part.tool_call_id, part.content, failed, denied)
 
 
 def _has_failed(part: Any) -> bool:
@@ -116,6 +118,9 @@ def _has_failed(part: Any) -> bool:
 
 def _read_run_result(event: Any) -> Iterator[Chunk]:
     result = event.result
+    if is_named(result.output, "DeferredToolRequests"):
+        for call in result.output.approvals:
+            yield Approval(call.tool_call_id)
     usage = result.usage
     if not hasattr(usage, "input_tokens"):
         usage = usage()  # a method until version 2

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 from ..chunks import (
+    Approval,
     Chunk,
     Finish,
     Reasoning,
@@ -120,13 +121,20 @@ def _read_item_end(event: Any) -> Iterator[Chunk]:
     kind, id = get(item, "type"), string(get(item, "id"))
     if kind == "mcp_call":
         error = get(item, "error")
-        yield ToolResult(id, get(item, "output") if error is None else error, error is not None)
+        found = get(item, "output") if error is None else error
+        yield ToolResult(id, found, error is not None)
+        if asked := get(item, "approval_request_id"):
+            yield ToolResult(asked, found, error is not None)  # of the call that waited for it
+    elif kind == "mcp_approval_request":
+        given = arguments(get(item, "arguments"))
+        yield ToolCall(id, string(get(item, "name")), given, by="provider")
+        yield Approval(id)
     elif kind in _ASKED:
-        asked, found = _ASKED[kind]
+        question, answer = _ASKED[kind]
         name = kind.removesuffix("_call")
-        yield ToolCall(id, name, {asked: get(item, asked)}, by="provider")
+        yield ToolCall(id, name, {question: get(item, question)}, by="provider")
         failed = get(item, "status") == "failed"
-        yield ToolResult(id, get(item, found) if found else None, failed)
+        yield ToolResult(id, get(item, answer) if answer else None, failed)
 
 
 # Where an item has what the tool was asked, and what it found if that is told.

@@ -189,3 +189,32 @@ def test_silence_is_filled_with_heartbeats_that_are_no_events(node: Run) -> None
     [message] = answer_of(out)
     assert message["content"] == "Hello!"
     assert [e["type"] for e in out["events"]].count("TEXT_MESSAGE_CONTENT") == 3
+
+
+@pytest.mark.parametrize(
+    ("answer", "content", "said"),
+    [
+        ({"approved": True}, '{"gone":"/tmp/x"}', "Done."),
+        ({"approved": True, "editedArgs": {"path": "/tmp/y"}}, '{"gone":"/tmp/y"}', "Done."),
+        ({"approved": False, "reason": "No."}, "No.", "I did not."),
+    ],
+)
+def test_an_approval_is_an_interrupt_that_the_next_run_answers(
+    node: Run, url: str, answer: Any, content: str, said: str
+) -> None:
+    out = node("ag_ui.mjs", url, "approve", "[]", json.dumps(answer))
+    result, text = answer_of(out)
+    [interrupt] = out["interrupts"]
+    assert (interrupt["toolCallId"], interrupt["message"]) == ("call_a", "It is final.")
+    assert (result["toolCallId"], result["content"], text["content"]) == ("call_a", content, said)
+    assert out["pending"] == []
+
+
+def test_the_client_shares_the_state(node: Run, url: str) -> None:
+    out = node("ag_ui.mjs", url, "page")
+    assert [message["content"] for message in answer_of(out)] == ["Hello"]
+    assert out["state"] == {"count": 2}
+    assert out["events"][-1]["metadata"] == {
+        "cost": {"in": 1, "out": 2},
+        "finishReason": "stop",
+    }

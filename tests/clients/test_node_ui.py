@@ -219,3 +219,40 @@ def test_a_text_stream_that_breaks_off_is_an_error_of_the_client(node: Run, url:
     completion = node("completion.mjs", url, "break", "text")
     assert completion["error"]
     assert "completion" not in completion
+
+
+@pytest.mark.parametrize(
+    ("answer", "state", "output", "said"),
+    [("yes", "output-available", {"gone": "/tmp/x"}, "Done."),
+     ("no", "output-denied", None, "I did not.")],
+)  # fmt: skip
+def test_the_chat_asks_its_user_and_sends_his_answer_by_itself(
+    node: Run, url: str, answer: str, state: str, output: Any, said: str
+) -> None:
+    out = node("ui_chat.mjs", url, "approve", answer, "Because.")
+    assert out["asked"]["state"] == "approval-requested"
+    assert out["toolCalls"] == [], "it is not the page's to run"
+    assert (out["status"], len(out["messages"])) == ("ready", 2)
+    tool, text = [p for p in out["messages"][-1]["parts"] if p["type"] != "step-start"][-2:]
+    assert (tool["type"], tool["state"], tool.get("output")) == ("tool-delete", state, output)
+    assert tool["approval"]["reason"] == "Because."
+    assert text["text"] == said
+
+
+def test_the_page_keeps_the_newest_value_of_each_name_and_what_is_about_the_message(
+    node: Run, url: str
+) -> None:
+    out = node("ui_chat.mjs", url, "page")
+    message = out["messages"][-1]
+    state, progress, document, text = [p for p in message["parts"] if p["type"] != "step-start"]
+    assert state == {"type": "data-state", "id": "state", "data": {"count": 1}}
+    assert progress == {"type": "data-progress", "id": "p", "data": 90}
+    assert (document["type"], document["title"], document["filename"]) == (
+        "source-document",
+        "Rules",
+        "rules.pdf",
+    )
+    assert text["text"] == "Hello"
+    assert message["metadata"] == {"cost": {"in": 1, "out": 2}}
+    transient = [part["data"] for part in out["data"] if part.get("transient")]
+    assert transient == [[{"op": "replace", "path": "/count", "value": 2}], "Saved."]

@@ -28,7 +28,7 @@ from asgi_llmstream import (
     ToolCallDelta,
     Usage,
 )
-from tests.support.scripted import Silence
+from tests.support.scripted import Silence, serving
 from tests.support.servers import serve
 
 ASK: Any = [{"role": "user", "content": "hi"}]
@@ -251,3 +251,32 @@ def test_a_producer_slower_than_commit_after_still_gets_headers_on_time() -> Non
             rest = list(lines)
     assert any('"late"' in line for line in rest)
     assert rest[-2] == "data: [DONE]"
+
+
+@pytest.mark.parametrize(
+    ("approve", "output", "error", "said"),
+    [(True, '{"gone":"/tmp/x"}', None, "Done."), (False, None, "No.", "I did not.")],
+)
+def test_responses_ask_for_an_approval_and_take_the_answer(
+    approve: bool, output: str | None, error: str | None, said: str
+) -> None:
+    asked: list[Any] = [{"role": "user", "content": "approve"}]
+    with serving() as url:
+        client = OpenAI(base_url=f"{url}/v1", api_key="-", max_retries=0)
+        with client.responses.stream(model="m", input=asked) as stream:
+            first = stream.get_final_response()
+        assert first.output_text == "May I? "
+        [request] = [item for item in first.output if item.type == "mcp_approval_request"]
+        assert (request.name, request.arguments) == ("delete", '{"path":"/tmp/x"}')
+        answer = {
+            "type": "mcp_approval_response",
+            "approval_request_id": request.id,
+            "approve": approve,
+            "reason": None if approve else "No.",
+        }
+        history = [*asked, *(item.to_dict() for item in first.output), answer]
+        second = client.responses.create(model="m", input=history)
+    call = second.output[0]
+    assert (call.type, second.output_text) == ("mcp_call", said)
+    assert (call.approval_request_id, call.output) == (request.id, output)
+    assert (call.error and call.error.content[0]["text"]) == error

@@ -8,18 +8,25 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import anyio
+import msgspec
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from asgi_llmstream import ChatApp, ChatRequest, LLMStreamError, RateLimited, StreamOptions
 from asgi_llmstream.chunks import (
+    Approval,
     Chunk,
+    Document,
     Error,
     Finish,
+    Metadata,
+    Raw,
     Reasoning,
     Refusal,
     Source,
+    State,
+    StateDelta,
     Text,
     ToolCall,
     ToolCallDelta,
@@ -28,6 +35,7 @@ from asgi_llmstream.chunks import (
 )
 from asgi_llmstream.events import (
     Event,
+    Item,
     ItemAdded,
     PartDelta,
     PartEnded,
@@ -48,8 +56,9 @@ from asgi_llmstream.formats import (
     TextStream,
     UIMessages,
 )
-from asgi_llmstream.formats.shapes.chat import as_text
+from asgi_llmstream.formats.shapes.chat import as_text, told_of
 from asgi_llmstream.lifecycle import Lifecycle
+from asgi_llmstream.request import DENIED
 from asgi_llmstream.testing import Client, ManualClock, check_stream
 from tests.support import ag_ui_grammar, anthropic_grammar, responses_grammar, ui_grammar
 from tests.support.strategies import COUNTS, ENDINGS, SHORT, SINGLE, parallel_calls
@@ -73,6 +82,10 @@ class Heard:
             where the results are told elsewhere, and None if there was none.
         broken: ids of the calls that a client must not run; None where nothing tells.
         results: id and output, as text; None where there are none.
+        asked: ids of the calls that wait for a human's approval; None where nobody can ask.
+        documents: their titles; None where they are not told.
+        state: each snapshot of the shared state, and each change; likewise.
+        metadata: of the message; likewise.
         tokens: of the output; None where they are not told.
         error: what the client is told if the answer broke off.
     """
@@ -84,15 +97,21 @@ class Heard:
     ran: list[tuple[str, str, str | None]] = field(default_factory=list)
     broken: set[str] | None = field(default_factory=set)
     results: list[tuple[str, str]] | None = field(default_factory=list)
+    asked: set[str] | None = field(default_factory=set)
+    documents: list[str] | None = field(default_factory=list)
+    state: list[Any] | None = field(default_factory=list)
+    metadata: dict[str, Any] | None = field(default_factory=dict)
     tokens: int | None = None
     error: str | None = None
 
+
+WORDLESS: dict[str, Any] = {"documents": None, "state": None, "metadata": None}
 
 # What clients hear. Each reader holds the stream against its protocol's reference first.
 
 
 def hear_chat(stream: bytes) -> Heard:
-    heard = Heard(refused="", broken=None, results=None)
+    heard = Heard(refused="", broken=None, results=None, asked=None, **WORDLESS)
     calls: list[list[str]] = []
     for event in check_stream(stream, "openai")[:-1]:
         chunk = json.loads(event.data)
@@ -115,7 +134,9 @@ def hear_chat(stream: bytes) -> Heard:
 
 def hear_responses(stream: bytes) -> Heard:
     answer = responses_grammar.check(stream)
-    heard = Heard(error=answer["error"] and answer["error"]["message"])
+    heard = Heard(error=answer["error"] and answer["error"]["message"], **WORDLESS)
+    assert heard.asked is not None
+    asked: dict[str, int] = {}  # and where they stand among what ran
     heard.tokens = answer["usage"] and answer["usage"]["output_tokens"]
     for item in answer["output"]:
         match item["type"]:
@@ -136,12 +157,25 @@ def hear_responses(stream: bytes) -> Heard:
                 output = item["output"]
                 if item["status"] == "failed":
                     output = item["error"]["content"][0]["text"]
-                heard.ran.append((item["name"], item["arguments"], output))
+                ran = (item["name"], item["arguments"], output)
+                if (id := item["approval_request_id"]) in asked:
+                    heard.asked.remove(id)
+                    heard.ran[asked.pop(id)] = ran
+                    continue
+                if id is not None:
+                    assert item["status"] == "incomplete"
+                    asked[id] = len(heard.ran)
+                heard.ran.append(ran)
+            case "mcp_approval_request":
+                name, arguments, _ = heard.ran[asked[item["id"]]]
+                assert (item["name"], item["arguments"]) == (name, arguments)
+                heard.asked.add(item["id"])
+    assert heard.asked == asked.keys()
     return heard
 
 
 def hear_anthropic(stream: bytes) -> Heard:
-    heard = Heard(refused=None, results=None)
+    heard = Heard(refused=None, results=None, asked=None, **WORDLESS)
     message = anthropic_grammar.check(stream)
     if message is None:
         _, *middle, last = anthropic_grammar.events(stream)
@@ -175,9 +209,13 @@ def hear_ui(stream: bytes) -> Heard:
             heard.ran.append((call["name"], call["text"], ""))
         else:
             hear_call(heard, call["id"], call["name"], call["text"])
-    heard.tokens = reader.metadata.get("usage", {}).get("outputTokens")
+    heard.tokens = reader.metadata.pop("usage", {}).get("outputTokens")
+    heard.metadata = reader.metadata
+    heard.asked = {call["id"] for call in reader.calls if call["state"] == "approval-requested"}
+    assert heard.state is not None
+    assert heard.documents is not None
     for chunk in ui_grammar.chunks_of(stream):
-        if chunk["type"].startswith("tool-") and chunk["type"] != "tool-input-delta":
+        if "providerExecuted" in ui_grammar.SHAPES.get(chunk["type"], ({}, {}))[1]:
             is_executed = chunk["toolCallId"] in executed
             assert chunk.get("providerExecuted") is (True if is_executed else None)
         match chunk:
@@ -190,6 +228,14 @@ def hear_ui(stream: bytes) -> Heard:
             }:
                 output = result["output"] if "output" in result else result["errorText"]
                 hear_result(heard, result["toolCallId"], output)
+            case {"type": "tool-output-denied", "toolCallId": id}:
+                hear_result(heard, id, DENIED)
+            case {"type": "data-state", "id": "state", "data": value}:
+                heard.state.append(value)
+            case {"type": "data-state-delta", "transient": True, "data": value}:
+                heard.state.append(value)
+            case {"type": "source-document", "title": title}:
+                heard.documents.append(title)
     return heard
 
 
@@ -199,6 +245,10 @@ def hear_ag_ui(stream: bytes) -> Heard:
     heard.said = reader.text_of("assistant")
     heard.thought = reader.text_of("reasoning")
     heard.calls = [(call["id"], call["name"], call["arguments"]) for call in reader.calls]
+    heard.asked, heard.state = {*reader.interrupts}, reader.state
+    heard.documents = [v["title"] for name, v in reader.custom if name == "llmstream.document"]
+    heard.metadata = dict(reader.terminal.get("metadata", {}))
+    heard.metadata.pop("finishReason", None)
     for usage in reader.terminal.get("usage", ()):
         heard.tokens = usage["outputTokens"]
     open_parts: set[tuple[str, Any]] = set()
@@ -238,11 +288,8 @@ def hear_events(stream: bytes) -> Heard:
                 if not rest.get("whole", True) and part["kind"] == "tool_call":
                     assert heard.broken is not None
                     heard.broken.add(part["id"])
-            case {
-                "type": "item-added",
-                "item": {"type": "tool-result", "id": id, "output": output},
-            }:
-                hear_result(heard, id, output)
+            case {"type": "item-added", "item": item}:
+                hear_item(heard, msgspec.convert(item, Item | Raw))
             case {"type": "run-finished" | "run-failed" | "run-aborted" as end}:
                 assert not parts
                 heard.tokens = fields["usage"] and fields["usage"]["output_tokens"]
@@ -268,6 +315,26 @@ def hear_part(
 
 def hear_call(heard: Heard, id: str, name: str, arguments: str) -> None:
     heard.calls.append((id, name, arguments))
+
+
+def hear_item(heard: Heard, item: Any) -> None:
+    """All of it, as the lifecycle's events tell it."""
+    assert heard.asked is not None
+    assert heard.documents is not None
+    assert heard.state is not None
+    assert heard.metadata is not None
+    match item:
+        case ToolResult(id=id):
+            hear_result(heard, id, told_of(item))
+            heard.asked.discard(id)
+        case Approval(call_id=id):
+            heard.asked.add(id)
+        case Document(title=title):
+            heard.documents.append(title)
+        case State(value=value) | StateDelta(patch=value):
+            heard.state.append(value)
+        case Metadata(fields=fields):
+            heard.metadata = ui_grammar.merge(heard.metadata, fields)
 
 
 def hear_result(heard: Heard, id: str, output: Any) -> None:
@@ -301,11 +368,13 @@ class Told(Heard):
         elsewhere: ids of the calls that others than the client answer.
         outputs: of these, the first of each.
         own: the results of all others.
+        unknown: calls that a human was asked about before anybody made them.
     """
 
     elsewhere: set[str] = field(default_factory=set)
     outputs: dict[str, str] = field(default_factory=dict)
     own: list[tuple[str, str]] = field(default_factory=list)
+    unknown: set[str] = field(default_factory=set)
 
 
 def said(events: Iterable[Event]) -> Told:
@@ -332,12 +401,17 @@ def said(events: Iterable[Event]) -> Told:
                         heard.broken.add(part.id)
                 else:
                     hear_part(heard, part.kind, part.id, part.name, text)
-            case ItemAdded(item=ToolResult(id=id, output=output)):
-                hear_result(heard, id, output)
-                if id in heard.elsewhere:
-                    heard.outputs.setdefault(id, as_text(output))
-                else:
-                    heard.own.append((id, as_text(output)))
+            case ItemAdded(item=item):
+                hear_item(heard, item)
+                match item:
+                    case ToolResult(id=id) if id in heard.elsewhere:
+                        heard.outputs.setdefault(id, told_of(item))
+                    case ToolResult(id=id):
+                        heard.own.append((id, told_of(item)))
+                    case Approval(call_id=id) if id in heard.elsewhere:
+                        heard.unknown.discard(id)
+                    case Approval(call_id=id):
+                        heard.unknown.add(id)
             case Terminal(usage=usage):
                 heard.tokens = usage.output_tokens if usage else None
                 if isinstance(event, RunFailed):
@@ -378,6 +452,17 @@ def assert_ran(format: RequestFormat, heard: Heard, told: Told, calls: list[Call
         assert sorted(heard.ran) == sorted((name, text, "") for _, name, text in ran)
 
 
+def assert_asked(format: RequestFormat, heard: Heard, told: Told) -> None:
+    """What a human is asked is heard where he can answer; of a failed run AG-UI has no word."""
+    assert told.asked is not None
+    if isinstance(format, AGUI):
+        assert heard.asked == (told.asked if heard.error is None else set())
+    elif not isinstance(format, Events):
+        assert heard.asked is None or heard.asked == told.asked - told.unknown
+    else:
+        assert heard.asked == told.asked
+
+
 def assert_same(format: RequestFormat, heard: Heard, told: Told) -> None:
     """`heard` is what was told, as far as the loss table of the protocol allows."""
     calls, broken = shown(format, told)
@@ -395,6 +480,10 @@ def assert_same(format: RequestFormat, heard: Heard, told: Told) -> None:
     assert heard.refused in (None, told.refused)
     assert heard.broken is None or heard.broken == broken
     assert heard.results is None or heard.results == results
+    assert heard.documents in (None, told.documents)
+    assert heard.state in (None, told.state)
+    assert heard.error is not None or heard.metadata in (None, told.metadata)
+    assert_asked(format, heard, told)
     assert (heard.error is None) == (told.error is None)
     assert (told.error or "") in (heard.error or "")
     if told.error is None or not isinstance(format, OpenAIChat | AnthropicMessages):

@@ -103,7 +103,7 @@ data: {"type":"usage-reported","seq":17,"usage":{"type":"usage","input_tokens":1
 
 id: run:18
 event: item-added
-data: {"type":"item-added","seq":18,"item":{"type":"tool-result","id":"a","output":{"x":[1,null]},"error":false}}
+data: {"type":"item-added","seq":18,"item":{"type":"tool-result","id":"a","output":{"x":[1,null]},"error":false,"denied":false}}
 
 id: run:19
 event: item-added
@@ -119,7 +119,7 @@ data: {"type":"step-started","seq":21,"step":1,"name":"second"}
 
 id: run:22
 event: item-added
-data: {"type":"item-added","seq":22,"item":{"type":"data","name":"n","value":1.5}}
+data: {"type":"item-added","seq":22,"item":{"type":"data","name":"n","value":1.5,"id":null,"transient":false}}
 
 id: run:23
 event: step-ended

@@ -9,15 +9,20 @@ import pytest
 from hypothesis import given, settings
 
 from asgi_llmstream.chunks import (
+    Approval,
     Chunk,
     Data,
+    Document,
     Error,
     File,
     Finish,
+    Metadata,
     Raw,
     Reasoning,
     Refusal,
     Source,
+    State,
+    StateDelta,
     Step,
     Text,
     ToolCall,
@@ -496,6 +501,16 @@ def eventful() -> Message:
         Usage(1, 2, 3, 4),
         Step("next"),
         Data("n", {"deep": [True]}),
+        Data("n", 1, id="i"),
+        ToolCall("r", "rm", by="server"),
+        Approval("r", "It is final."),
+        ToolCall("k", "rm", by="server"),
+        Approval("k"),
+        ToolResult("k", "Not now.", denied=True),
+        Document("Rules", "application/pdf", "rules.pdf"),
+        Metadata({"tags": {"a": 1}}),
+        State({"n": 1}),
+        StateDelta([{"op": "remove", "path": "/n"}]),
         File("data:,x", "text/plain"),
         Refusal("No."),
         "Yes.",
@@ -514,8 +529,9 @@ def test_a_message_comes_back_from_json_exactly(make: Any) -> None:
     assert repr(back) == repr(message)
     for name in ("id", "model", "created", "text", "reasoning", "refusal", "usage", "tool_calls"):
         assert getattr(back, name) == getattr(message, name)
-    for name in ("tool_results", "sources", "files", "data", "finish_reason"):
+    for name in ("tool_results", "approvals", "sources", "documents", "files", "data", "metadata"):
         assert getattr(back, name) == getattr(message, name)
+    assert back.finish_reason == message.finish_reason
     assert [p.part for p in parts(back)] == [p.part for p in parts(message)]
     assert [p.signature for p in parts(back)] == [p.signature for p in parts(message)]
     assert back.to_openai() == message.to_openai()
@@ -542,7 +558,7 @@ def test_what_is_stored_can_be_read_by_people() -> None:
                 "signature": "sig",
             },
             {"type": "part", "kind": "tool_call", "text": "{}", "id": "a", "step": 0, "name": "f"},
-            {"type": "tool-result", "id": "a", "output": 1, "error": False},
+            {"type": "tool-result", "id": "a", "output": 1, "error": False, "denied": False},
         ],
         "usage": None,
         "finish_reason": None,

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from asgi_llmstream.chunks import (
+    Approval,
     Chunk,
     Error,
     Finish,
@@ -516,6 +517,20 @@ def test_a_tool_that_openai_runs_leaves_its_sources_and_no_call(shape: Shape) ->
     assert search[:2] == ("ws_0", "web_search")
     assert json.loads(search[2])["action"]["query"] == "x"
     assert message.tool_results == [ToolResult("ws_0")]
+
+
+def test_a_provider_that_asks_for_an_approval_asks_the_client() -> None:
+    asked = {"type": "mcp_approval_request", "id": "mcpr_0", "server_label": "dice"}
+    asked |= {"name": "roll", "arguments": '{"n":6}'}
+    message = message_of([item_added(0, **asked), item_done(0, asked)])
+    assert ran_by_provider(message) == [("mcpr_0", "roll", '{"n":6}')]
+    assert message.approvals == [Approval("mcpr_0")]
+
+
+def test_what_came_of_a_call_that_waited_for_an_approval_is_its_result() -> None:
+    ran = {**MCP_CALL, "arguments": "{}", "approval_request_id": "mcpr_0", "error": None}
+    message = message_of([item_added(0, **ran), item_done(0, {**ran, "output": "4"})])
+    assert message.tool_results == [ToolResult("mcp_0", "4"), ToolResult("mcpr_0", "4")]
 
 
 MCP_CALL = {"type": "mcp_call", "id": "mcp_0", "name": "roll", "server_label": "dice"}

@@ -7,7 +7,15 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 from asgi_llmstream import collect
-from asgi_llmstream.chunks import Finish, Reasoning, Text, ToolCallDelta, ToolResult, Usage
+from asgi_llmstream.chunks import (
+    Approval,
+    Finish,
+    Reasoning,
+    Text,
+    ToolCallDelta,
+    ToolResult,
+    Usage,
+)
 from asgi_llmstream.message import Message
 from asgi_llmstream.producers.accumulate import accumulate
 from tests.support.providers import (
@@ -198,3 +206,41 @@ def test_events_of_other_kinds_say_nothing() -> None:
     assert read(messages.FunctionToolCallEvent(messages.ToolCallPart("f"))) == []
     delta = messages.PartDeltaEvent(index=0, delta=messages.TextPartDelta("more"))
     assert read(delta) == [Text("more")]
+
+
+def test_a_run_that_waits_for_approvals_asks_for_them_and_goes_on_with_the_answers() -> None:
+    function, tools = module("pydantic_ai.models.function"), module("pydantic_ai.tools")
+    call = function.DeltaToolCall
+    replies: list[list[Any]] = [
+        [
+            {0: call(name="delete", json_args='{"path":"x"}', tool_call_id="call_a")},
+            {1: call(name="delete", json_args='{"path":"y"}', tool_call_id="call_b")},
+        ],
+        ["Done."],
+    ]
+    made = agent(*replies, output_type=[str, tools.DeferredToolRequests])
+
+    @made.tool_plain(requires_approval=True)  # type: ignore[untyped-decorator]
+    def delete(path: str) -> str:
+        return f"{path} is gone"
+
+    seen = events(made)
+    waiting = message_of(seen)
+    assert waiting.approvals == [Approval("call_a"), Approval("call_b")]
+    assert message_of([seen[-1].result]).approvals == waiting.approvals
+
+    decided = {"call_a": True, "call_b": tools.ToolDenied("Not now.")}
+    answers = tools.DeferredToolResults(approvals=decided)
+    history = seen[-1].result.all_messages()
+
+    async def run() -> list[Any]:
+        going_on = made.run_stream_events(message_history=history, deferred_tool_results=answers)
+        async with going_on as stream:
+            return [event async for event in stream]
+
+    done = message_of(asyncio.run(run()))
+    assert done.text == "Done."
+    assert sorted(done.tool_results, key=lambda result: result.id) == [
+        ToolResult("call_a", "x is gone"),
+        ToolResult("call_b", "Not now.", denied=True),
+    ]

@@ -12,7 +12,10 @@ from typing import Any
 # Of each type of event: the fields that it must have, and those that it may have.
 SHAPES: dict[str, tuple[dict[str, type], dict[str, type]]] = {
     "RUN_STARTED": ({"threadId": str, "runId": str}, {"protocolVersion": str, "timestamp": int}),
-    "RUN_FINISHED": ({"threadId": str, "runId": str}, {"usage": list, "metadata": dict}),
+    "RUN_FINISHED": (
+        {"threadId": str, "runId": str},
+        {"usage": list, "metadata": dict, "outcome": dict},
+    ),
     "RUN_ERROR": ({"message": str}, {"code": str, "usage": list}),
     "STEP_STARTED": ({"stepName": str}, {}),
     "STEP_FINISHED": ({"stepName": str}, {}),
@@ -32,6 +35,8 @@ SHAPES: dict[str, tuple[dict[str, type], dict[str, type]]] = {
         {"messageId": str, "toolCallId": str, "content": str},
         {"role": str, "metadata": dict},
     ),
+    "STATE_SNAPSHOT": ({"snapshot": object}, {}),
+    "STATE_DELTA": ({"delta": list}, {}),
     "CUSTOM": ({"name": str, "value": object}, {}),
 }
 
@@ -65,6 +70,8 @@ class AGUIReader:
         messages: text and reasoning by id, in order.
         calls: tool calls, in order: id, name, arguments, and the result's content.
         custom: name and value of each CUSTOM event.
+        state: each snapshot and each delta of it.
+        interrupts: ids of the calls that the run waits for.
         terminal: the event that ended the run.
     """
 
@@ -73,6 +80,8 @@ class AGUIReader:
         self.calls: list[dict[str, Any]] = []
         self.custom: list[tuple[str, Any]] = []
         self.terminal: dict[str, Any] = {}
+        self.state: list[Any] = []
+        self.interrupts: list[str] = []
         self.run: dict[str, Any] = {}
         self._open: dict[tuple[str, str], dict[str, Any]] = {}
         self._used: set[tuple[str, str]] = {("TOOL_CALL", id) for id in known_calls}
@@ -92,6 +101,8 @@ class AGUIReader:
                 for name in ("threadId", "runId"):
                     assert event[name] == self.run[name]
                 self.terminal = event
+                if "outcome" in event:
+                    self._interrupt(event["outcome"])
             case ["RUN", "ERROR"]:
                 self.terminal = event
             case ["STEP", "STARTED"]:
@@ -100,10 +111,26 @@ class AGUIReader:
                 del self._open["STEP", event["stepName"]]
             case ["TOOL_CALL", _]:
                 self._read_call(type, event)
+            case ["STATE", "SNAPSHOT"]:
+                self.state.append(event["snapshot"])
+            case ["STATE", "DELTA"]:
+                assert all({"op", "path"} <= operation.keys() for operation in event["delta"])
+                self.state.append(event["delta"])
             case ["CUSTOM"]:
                 self.custom.append((event["name"], event["value"]))
             case _:
                 self._read_message(type, event)
+
+    def _interrupt(self, outcome: dict[str, Any]) -> None:
+        assert outcome.keys() == {"type", "interrupts"}
+        assert outcome["type"] == "interrupt"
+        assert outcome["interrupts"], "an interrupt with nothing to answer"
+        for interrupt in outcome["interrupts"]:
+            assert isinstance(interrupt["reason"], str)
+            assert isinstance(interrupt["responseSchema"], dict)
+            assert isinstance(interrupt.get("message", ""), str)
+            assert interrupt["id"] == interrupt["toolCallId"]
+            self.interrupts.append(interrupt["id"])
 
     def _start(self, what: str, id: str, opened: dict[str, Any], *, once: bool = True) -> None:
         assert (what, id) not in self._open, f"{what} {id} is open already"

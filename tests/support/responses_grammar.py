@@ -209,7 +209,9 @@ class Item:
         if self.type in ("message", "reasoning"):
             assert item["summary" if self.type == "reasoning" else "content"] == self.parts
             assert self.parts
-        if self.type != "reasoning":
+        if self.type == "mcp_approval_request":
+            assert item.keys() == {"id", "type", "name", "arguments", "server_label"}
+        elif self.type != "reasoning":
             assert item["status"] in ("completed", "incomplete")
 
 

@@ -15,16 +15,21 @@ import anyio.to_thread
 
 from asgi_llmstream import (
     Answer,
+    Approval,
     ChatApp,
     ChatRequest,
     Data,
+    Document,
     File,
     Finish,
     LLMStreamError,
+    Metadata,
     RateLimited,
     Reasoning,
     Refusal,
     Source,
+    State,
+    StateDelta,
     Step,
     StreamOptions,
     Text,
@@ -46,6 +51,10 @@ _HEARTBEATS = 5
 
 async def scripted(request: ChatRequest) -> AsyncIterator[Any]:
     """Does what the prompt says; "kill" and "silence" only where `serving` serves it."""
+    if request.approvals:
+        for chunk in _decided(request):
+            yield chunk
+        return
     answer = _ANSWERS.get(request.prompt)
     if answer is not None:
         for chunk in answer:
@@ -79,6 +88,16 @@ async def scripted(request: ChatRequest) -> AsyncIterator[Any]:
             for word in ("Hel", "lo", "!"):
                 await line.heartbeats(_HEARTBEATS)
                 yield word
+
+
+def _decided(request: ChatRequest) -> Iterator[Any]:
+    """Do what was approved, and no more."""
+    for decision in request.approvals:
+        if decision.approved:
+            yield ToolResult(decision.call_id, {"gone": decision.parse()["path"]})
+        else:
+            yield ToolResult(decision.call_id, decision.reason, denied=True)
+    yield "Done." if all(decision.approved for decision in request.approvals) else "I did not."
 
 
 _CALLS = (
@@ -146,6 +165,23 @@ _ANSWERS: dict[str, tuple[Any, ...]] = {
         File("data:image/png;base64,AA==", "image/png"),
         Data("mood", {"good": True}),
         ToolResult("nobody", "?"),
+    ),
+    "approve": (
+        "May I? ",
+        ToolCall("call_a", "delete", {"path": "/tmp/x"}, by="server"),
+        Finish("tool_calls"),
+        Approval("call_a", "It is final."),
+    ),
+    "page": (
+        State({"count": 1}),
+        StateDelta([{"op": "replace", "path": "/count", "value": 2}]),
+        Data("progress", 10, id="p"),
+        Data("progress", 90, id="p"),
+        Data("toast", "Saved.", transient=True),
+        Document("Rules", "application/pdf", "rules.pdf"),
+        Metadata({"cost": {"in": 1}}),
+        Metadata({"cost": {"out": 2}}),
+        "Hello",
     ),
     "fail a tool": (ToolCall("call_a", "weather", "{}"), ToolResult("call_a", "broke", error=True)),
     "bad arguments": (ToolCall("call_a", "weather", '{"city":'), Finish("tool_calls")),

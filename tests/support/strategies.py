@@ -5,16 +5,21 @@ from __future__ import annotations
 from hypothesis import strategies as st
 
 from asgi_llmstream.chunks import (
+    Approval,
     Chunk,
     Data,
+    Document,
     Error,
     File,
     Finish,
+    Metadata,
     Raw,
     Reasoning,
     Refusal,
     RunBy,
     Source,
+    State,
+    StateDelta,
     Step,
     Text,
     ToolCall,
@@ -48,6 +53,7 @@ MESSAGE = st.fixed_dictionaries(
 # Chunks with texts that are hard to write.
 
 ANY_TEXT = st.text(st.characters() | st.sampled_from("\u2028\u2029\x85\r\n\ud83d"), max_size=6)
+ANY_OBJECT = st.dictionaries(ANY_TEXT, st.integers() | ANY_TEXT, max_size=2)
 ANY_CHUNK: st.SearchStrategy[Chunk] = st.one_of(
     st.builds(Text, ANY_TEXT),
     st.builds(Reasoning, ANY_TEXT),
@@ -56,8 +62,15 @@ ANY_CHUNK: st.SearchStrategy[Chunk] = st.one_of(
     st.builds(ToolCallDelta, st.integers(0, 2), st.sampled_from("abc"), st.just("g"), ANY_TEXT),
     st.builds(ToolResult, st.sampled_from("abc"), ANY_TEXT, st.booleans()),
     st.builds(Source, ANY_TEXT, st.none() | ANY_TEXT),
+    st.builds(ToolCall, st.just("q"), st.just("rm"), ANY_TEXT, st.just("server")),
+    st.builds(Approval, st.just("q"), st.none() | ANY_TEXT),
+    st.builds(ToolResult, st.just("q"), st.none() | ANY_TEXT, denied=st.just(True)),
+    st.builds(Document, ANY_TEXT, ANY_TEXT, st.none() | ANY_TEXT),
     st.builds(File, ANY_TEXT, ANY_TEXT),
-    st.builds(Data, ANY_TEXT, st.dictionaries(ANY_TEXT, st.integers() | ANY_TEXT, max_size=2)),
+    st.builds(Data, ANY_TEXT, ANY_OBJECT, st.none() | ANY_TEXT, st.booleans()),
+    st.builds(Metadata, ANY_OBJECT),
+    st.builds(State, ANY_OBJECT),
+    st.builds(StateDelta, ANY_TEXT.map(lambda text: [{"op": "test", "path": "", "value": text}])),
     st.builds(Step, st.none() | ANY_TEXT),
     st.builds(Usage, *[st.integers(0, 99)] * 5),
     st.builds(Finish, st.sampled_from(["stop", "length", "tool_calls", "content_filter"])),
@@ -74,6 +87,20 @@ VALUES = (
     st.none() | st.integers() | st.text(max_size=3) | st.dictionaries(SHORT, COUNTS, max_size=2)
 )
 
+# A call that a human is asked about, and what he decides; in any order, as all of these.
+ASKED: st.SearchStrategy[Chunk] = st.one_of(
+    st.builds(
+        ToolCall,
+        st.just("q"),
+        NAMES,
+        st.dictionaries(SHORT, VALUES),
+        st.sampled_from(["server", "provider"]),
+    ),
+    st.builds(Approval, st.just("q"), st.none() | SHORT),
+    st.builds(ToolResult, st.just("q"), st.none(), denied=st.just(True)),
+)
+OBJECTS = st.dictionaries(st.sampled_from("kl"), VALUES, max_size=2)
+
 SINGLE: st.SearchStrategy[Chunk] = st.one_of(
     st.builds(Text, SHORT),
     st.builds(Reasoning, SHORT),
@@ -83,8 +110,13 @@ SINGLE: st.SearchStrategy[Chunk] = st.one_of(
     ),
     st.builds(ToolResult, st.sampled_from("abcxyz"), VALUES, st.booleans()),
     st.builds(Source, SHORT, st.none() | SHORT),
+    ASKED,
+    st.builds(Document, SHORT, SHORT, st.none() | SHORT),
     st.builds(File, SHORT, SHORT),
-    st.builds(Data, SHORT, VALUES),
+    st.builds(Data, SHORT, VALUES, st.none() | SHORT, st.booleans()),
+    st.builds(Metadata, OBJECTS),
+    st.builds(State, OBJECTS),
+    st.builds(StateDelta, VALUES.map(lambda value: [{"op": "add", "path": "/k", "value": value}])),
     st.builds(Raw, st.builds(ServerSentEvent, st.none() | SHORT, st.just("own"))),
     st.builds(Step, st.none() | SHORT),
     st.builds(Usage, *[COUNTS] * 5, st.booleans()),

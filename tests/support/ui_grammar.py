@@ -36,6 +36,12 @@ SHAPES: dict[str, tuple[dict[str, type], dict[str, type]]] = {
         {"providerExecuted": bool},
     ),
     "tool-output-error": ({"toolCallId": str, "errorText": str}, {"providerExecuted": bool}),
+    "tool-output-denied": ({"toolCallId": str}, {}),
+    "tool-approval-request": ({"approvalId": str, "toolCallId": str}, {}),
+    "source-document": (
+        {"sourceId": str, "mediaType": str, "title": str},
+        {"filename": str},
+    ),
     "source-url": ({"sourceId": str, "url": str}, {"title": str}),
     "file": ({"url": str, "mediaType": str}, {}),
     "message-metadata": ({"messageMetadata": dict}, {}),
@@ -43,6 +49,7 @@ SHAPES: dict[str, tuple[dict[str, type], dict[str, type]]] = {
     "finish": ({}, {"finishReason": str, "messageMetadata": ANYTHING}),
 }
 REASONS = {"stop", "length", "content-filter", "tool-calls", "error", "other"}
+ONLY_LATER = {"tool-input-error", "tool-approval-request", "tool-output-denied"}
 TERMINALS = {"finish", "error"}
 
 
@@ -64,6 +71,8 @@ def _check_shape(chunk: dict[str, Any], strict_v5: bool) -> None:
     type = fields.pop("type")
     if type.startswith("data-"):
         assert fields.keys() <= {"data", "id", "transient"}, chunk
+        assert isinstance(fields.get("id", ""), str), chunk
+        assert fields.get("transient", True) is True, chunk
         assert "data" in fields, chunk
         return
     required, optional = SHAPES[type]
@@ -75,8 +84,18 @@ def _check_shape(chunk: dict[str, Any], strict_v5: bool) -> None:
     if type == "finish":
         assert fields.get("finishReason", "stop") in REASONS, chunk
     if strict_v5:
-        assert type != "tool-input-error", chunk
+        assert type not in ONLY_LATER, chunk
         assert "finishReason" not in fields, chunk
+
+
+def merge(fields: dict[str, Any], more: dict[str, Any]) -> dict[str, Any]:
+    """As the client does: objects field by field."""
+    fields = dict(fields)
+    for name, value in more.items():
+        before = fields.get(name)
+        both = isinstance(before, dict) and isinstance(value, dict)
+        fields[name] = merge(before, value) if both else value  # type: ignore[arg-type]
+    return fields
 
 
 class UIReader:
@@ -117,7 +136,7 @@ class UIReader:
                 assert not self._open, f"open at the step's end: {self._open}"
                 self._in_step = False
             case ["message", "metadata"]:
-                self.metadata |= chunk["messageMetadata"]
+                self.metadata = merge(self.metadata, chunk["messageMetadata"])
             case ["finish"] | ["error"]:
                 assert not self._in_step, "a step is open at the end"
                 self.terminal = chunk
@@ -138,6 +157,10 @@ class UIReader:
                 self._open[chunk["id"]]["text"] += chunk["delta"]
             case ["text" | "reasoning" as kind, "end"]:
                 assert self._open.pop(chunk["id"])["type"] == kind
+            case ["tool", "approval", "request"]:
+                call = self._calls[chunk["toolCallId"]]
+                assert call["state"] in ("called", "error", "approval-requested", "known")
+                call["state"] = "approval-requested"
             case ["tool", "input", *_] | ["tool", "output", *_]:
                 self._read_tool(type, chunk)
             case _:

@@ -5,11 +5,12 @@ Source: `RunAgentInput` of `ag-ui-protocol` 1.0, and the `binary` part of client
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Iterable
+from typing import Any, Literal
 
 from msgspec import Struct
 
-from ...request import ChatMessage, ChatRequest
+from ...request import ChatMessage, ChatRequest, Decision, decided, denial
 from ..shapes import chat, sealed
 from ..shapes.chat import file_part
 from ..shapes.fields import Name, bad_field, convert, missing
@@ -45,6 +46,18 @@ class _Tool(Struct):
     parameters: dict[str, Any] | None = None
 
 
+class _Resumed(Struct, rename="camel"):
+    interrupt_id: Name
+    status: Literal["resolved", "cancelled"]
+    payload: Any = None
+
+
+class _Answer(Struct, rename="camel"):
+    approved: bool
+    edited_args: dict[str, Any] | None = None
+    reason: str | None = None
+
+
 class _Input(Struct, rename="camel"):
     """The fields that are checked here; all others pass in `ChatRequest.body` as they are."""
 
@@ -52,11 +65,12 @@ class _Input(Struct, rename="camel"):
     run_id: Name
     messages: list[_Message]
     tools: list[_Tool] | None = None
+    resume: list[_Resumed] | None = None
 
 
 def decode_request(raw: dict[str, Any]) -> ChatRequest:
-    """A `RunAgentInput`. Its `context`, `state`, `forwardedProps` and `resume` are read from
-    `ChatRequest.body`.
+    """A `RunAgentInput`. Its `context`, `state` and `forwardedProps` are read from
+    `ChatRequest.body`, and so is what `resume` answers of interrupts that are no approvals.
 
     Reasoning goes back with the assistant's message that follows it, if it is signed. Activities
     are the client's own display, and not for the model.
@@ -65,14 +79,37 @@ def decode_request(raw: dict[str, Any]) -> ChatRequest:
         BadRequest: if a field is missing or of the wrong type; `param` names the field.
     """
     input = convert(raw, _Input)
+    messages = _messages(input.messages)
+    decisions = _decisions(input.resume or (), messages)
+    messages += [denial(decision) for decision in decisions if not decision.approved]
     return ChatRequest(
-        messages=_messages(input.messages),
+        messages=messages,
         stream=True,
         tools=[_tool(tool) for tool in input.tools or ()],
         thread_id=input.thread_id,
         run_id=input.run_id,
+        approvals=decisions,
         body=raw,
     )
+
+
+def _decisions(resumed: Iterable[_Resumed], messages: list[ChatMessage]) -> list[Decision]:
+    """Read what was decided of calls, which are interrupts by their own ids, see `AGUI`."""
+    calls = {call.get("id") for message in messages for call in message.tool_calls}
+    given = [
+        _decision(entry, f"resume[{i}].payload")
+        for i, entry in enumerate(resumed)
+        if entry.interrupt_id in calls
+    ]
+    return decided(given, messages)
+
+
+def _decision(entry: _Resumed, path: str) -> Decision:
+    if entry.status == "cancelled":
+        return Decision(entry.interrupt_id, approved=False)
+    answer = convert(entry.payload, _Answer, path)
+    edited = "" if answer.edited_args is None else chat.as_text(answer.edited_args)
+    return Decision(entry.interrupt_id, answer.approved, answer.reason, arguments=edited)
 
 
 def _tool(tool: _Tool) -> dict[str, Any]:

@@ -14,9 +14,15 @@ and `verify.ts` and `apply/default.ts` of `@ag-ui/client` 1.0.
     ToolCall(Delta)     TOOL_CALL_START, _ARGS, _END. Parallel calls share the assistant's
                         message of the text before them. A call that broke off has no _END
     ToolResult          TOOL_CALL_RESULT, as text; failures have metadata {"error": true}. Of a
-                        call that nobody made, CUSTOM "llmstream.tool_result"
-    Source, File        CUSTOM "llmstream.source" and "llmstream.file"
-    Data                CUSTOM of its name
+                        call that nobody made, CUSTOM "llmstream.tool_result". One that was
+                        denied is a failure
+    Approval            an interrupt of RUN_FINISHED, whose id is the call's, unless its result
+                        came; the client answers with `resume`
+    Source, Document,   CUSTOM "llmstream.source", "llmstream.document" and "llmstream.file"
+    File
+    Data                CUSTOM of its name; its id and `transient` are dropped
+    Metadata            metadata of RUN_FINISHED
+    State, StateDelta   STATE_SNAPSHOT, STATE_DELTA
     Step                STEP_STARTED, STEP_FINISHED; "step_1" and so on without a name
     Usage, model        `usage` of RUN_FINISHED and RUN_ERROR; the model's name only there
     Finish              metadata {"finishReason"} of RUN_FINISHED, in our words; the native one
@@ -34,7 +40,18 @@ from typing import Any, ClassVar, Literal
 import msgspec
 from msgspec import Struct
 
-from ...chunks import Data, File, Source, ToolResult, Usage
+from ...chunks import (
+    Approval,
+    Data,
+    Document,
+    File,
+    Metadata,
+    Source,
+    State,
+    StateDelta,
+    ToolResult,
+    Usage,
+)
 from ...errors import LLMStreamError
 from ...events import (
     Event,
@@ -50,10 +67,12 @@ from ...events import (
     StepEnded,
     StepStarted,
 )
+from ...message import merged
 from ...request import ChatRequest
 from ..base import Encoder
-from ..shapes.chat import as_text
+from ..shapes.chat import told_of
 from ..shapes.failures import failed
+from ..shapes.items import fields_of
 from ..shapes.sealed import seal_of
 from ..wire import data, dumps, quote
 from .request import decode_request
@@ -125,6 +144,8 @@ class _Encoder:
         self._step_name = ""
         self._parent: str | None = None
         self._calls = set(format.known_calls)
+        self._interrupts: dict[str, dict[str, Any]] = {}  # by their calls
+        self._metadata: dict[str, Any] = {}
         self._delta_of = -1
         self._delta_prefix = b""
 
@@ -146,10 +167,8 @@ class _Encoder:
                 return _close(event)
             case ItemAdded():
                 return self._item(event)
-            case RunFinished(reason=reason):
-                metadata = {"finishReason": reason}
-                usage = self._usage(event.usage)
-                return _event("RUN_FINISHED", **self._run, **usage, metadata=metadata)
+            case RunFinished():
+                return self._finish(event)
             case RunFailed() | RunAborted():
                 failure = failed(event)
                 told = {"message": failure.message, "code": failure.code}
@@ -207,24 +226,40 @@ class _Encoder:
 
     def _item(self, event: ItemAdded) -> bytes:
         match event.item:
-            case ToolResult():
-                return self._result(event.item, event.seq)
-            case Source(url=url, title=title):
-                source = {"url": url} if title is None else {"url": url, "title": title}
-                return _event("CUSTOM", name="llmstream.source", value=source)
-            case File(url=url, media_type=media_type):
-                file = {"url": url, "mediaType": media_type}
-                return _event("CUSTOM", name="llmstream.file", value=file)
+            case ToolResult() as result:
+                return self._result(result, event.seq)
+            case Approval() as approval:
+                self._interrupts[approval.call_id] = _interrupt(approval)
+                return b""
+            case Source() | Document() | File() as item:
+                name = f"llmstream.{type(item).__name__.lower()}"
+                return _event("CUSTOM", name=name, value=fields_of(item))
             case Data(name=name, value=value):
                 return _event("CUSTOM", name=name, value=value)
+            case Metadata(fields=fields):
+                self._metadata = merged(self._metadata, fields)
+                return b""
+            case State(value=value):
+                return _event("STATE_SNAPSHOT", snapshot=value)
+            case StateDelta(patch=patch):
+                return _event("STATE_DELTA", delta=patch)
             case _:
                 return b""
+
+    def _finish(self, event: RunFinished) -> bytes:
+        fields: dict[str, Any] = {**self._run, **self._usage(event.usage)}
+        if self._interrupts:
+            interrupts = [*self._interrupts.values()]
+            fields["outcome"] = {"type": "interrupt", "interrupts": interrupts}
+        metadata = {**self._metadata, "finishReason": event.reason}
+        return _event("RUN_FINISHED", **fields, metadata=metadata)
 
     def _result(self, result: ToolResult, seq: int) -> bytes:
         # What the model says next is another message, also if no step begins.
         self._parent = None
-        fields: dict[str, Any] = {"toolCallId": result.id, "content": as_text(result.output)}
-        if result.error:
+        self._interrupts.pop(result.id, None)
+        fields: dict[str, Any] = {"toolCallId": result.id, "content": told_of(result)}
+        if result.error or result.denied:
             fields["metadata"] = {"error": True}
         if result.id not in self._calls:
             return _event("CUSTOM", name="llmstream.tool_result", value=fields)
@@ -246,6 +281,24 @@ class _Encoder:
         readable = {name: count for name, count in counts.items() if 0 <= count <= _MAX_COUNT}
         model = {"model": self._model} if self._model else {}
         return {"usage": [{**model, **readable}]}
+
+
+_ANSWER = {
+    "type": "object",
+    "properties": {
+        "approved": {"type": "boolean"},
+        "editedArgs": {"type": "object"},
+        "reason": {"type": "string"},
+    },
+    "required": ["approved"],
+}
+
+
+def _interrupt(approval: Approval) -> dict[str, Any]:
+    # The reason and the answer's shape are those of the protocol's own examples.
+    call = {"id": approval.call_id, "reason": "tool_call", "toolCallId": approval.call_id}
+    message = {} if approval.reason is None else {"message": approval.reason}
+    return {**call, **message, "responseSchema": _ANSWER}
 
 
 def _close(event: PartEnded) -> bytes:

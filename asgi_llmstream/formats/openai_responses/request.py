@@ -1,8 +1,8 @@
 """The body of `POST /responses`, as a `ChatRequest`.
 
-Of the input items, messages, calls of functions, custom tools and MCP, their outputs and reasoning
-become messages. The calls of tools that OpenAI itself runs have no shape in chat and stay in
-`ChatRequest.body` only.
+Of the input items, messages, calls of functions, custom tools and MCP, their outputs, approvals and
+reasoning become messages. The calls of tools that OpenAI itself runs have no shape in chat and stay
+in `ChatRequest.body` only.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import Any
 from msgspec import Struct
 
 from ...errors import BadRequest
-from ...request import ChatMessage, ChatRequest
+from ...request import ChatMessage, ChatRequest, Decision, decided, denial
 from ..shapes import chat, sealed
 from ..shapes.fields import ModelName, Name, bad_field, convert, given
 
@@ -71,6 +71,13 @@ class _McpCall(Struct):
     arguments: str
     output: str | None = None
     error: Any = None
+    approval_request_id: Name | None = None
+
+
+class _Approval(Struct):
+    approval_request_id: Name
+    approve: bool
+    reason: str | None = None
 
 
 class _Output(Struct):
@@ -102,7 +109,7 @@ def decode_request(raw: dict[str, Any], *, stateful: bool = False) -> ChatReques
     """
     parsed = convert(raw, _Body)
     _check(parsed, stateful)
-    messages = _messages(parsed.input, stateful)
+    messages, decisions = _messages(parsed.input, stateful)
     if not messages and not stateful:
         raise bad_field("input", "must not be empty")
     if parsed.instructions:
@@ -119,6 +126,7 @@ def decode_request(raw: dict[str, Any], *, stateful: bool = False) -> ChatReques
         tool_choice=_tool_choice(parsed.tool_choice),
         settings=_settings(raw, parsed),
         thread_id=conversation if isinstance(conversation, str) else None,
+        approvals=decisions,
         body=raw,
     )
 
@@ -161,14 +169,16 @@ def _not_kept(path: str) -> BadRequest:
     )
 
 
-def _messages(given: str | list[dict[str, Any]], stateful: bool) -> list[ChatMessage]:
+def _messages(
+    given: str | list[dict[str, Any]], stateful: bool
+) -> tuple[list[ChatMessage], list[Decision]]:
     if isinstance(given, str):
-        return [ChatMessage(role="user", content=given)] if given else []
+        return [ChatMessage(role="user", content=given)] if given else [], []
     reader = _Reader(stateful)
     for i, item in enumerate(given):
         reader.read(item, f"input[{i}]")
     reader.end_turn()
-    return reader.messages
+    return reader.messages, decided(reader.decisions, reader.messages)
 
 
 def _kind(item: dict[str, Any]) -> Any:
@@ -180,10 +190,17 @@ def _kind(item: dict[str, Any]) -> Any:
 
 class _Reader:
     """Joins what one turn of the model said: in chat its reasoning, text and calls are one
-    message."""
+    message.
+
+    Attributes:
+        messages: of all turns that ended.
+        decisions: about the calls of the last of them.
+    """
 
     def __init__(self, stateful: bool) -> None:
         self.messages: list[ChatMessage] = []
+        self.decisions: list[Decision] = []
+        self._asked: set[str] = set()  # the ids of calls that an approval was asked for
         self._stateful = stateful
         self._thinking: list[dict[str, Any]] = []
         self._content: str | list[dict[str, Any]] | None = None
@@ -203,8 +220,10 @@ class _Reader:
                 output = convert(item, _Output, at)
                 content = _content(output.output, f"{at}.output")
                 self._add(ChatMessage(role="tool", content=content, tool_call_id=output.call_id))
-            case "mcp_call":
+            case "mcp_call" | "mcp_approval_request":
                 self._read_mcp_call(convert(item, _McpCall, at))
+            case "mcp_approval_response":
+                self._read_approval(convert(item, _Approval, at))
             case "reasoning":
                 self._read_reasoning(convert(item, _Reasoning, at))
             case "item_reference" if not self._stateful:
@@ -222,14 +241,26 @@ class _Reader:
         self._content = content
 
     def _read_mcp_call(self, call: _McpCall) -> None:
-        """A call that the server ran, with its result, as `OpenAIResponses` writes it."""
-        self._calls.append(chat.call(call.id, call.name, call.arguments))
+        """A call that the server ran, with its result, or that was to be approved first: there
+        are items of that, its own and one for what came of it, as `OpenAIResponses` writes it."""
+        id = call.approval_request_id or call.id
+        if id not in self._asked:
+            self._asked.add(id)
+            self._calls.append(chat.call(id, call.name, call.arguments))
         failed = call.error is not None
         result = call.error if failed else call.output
         if result is not None:
             content = chat.as_text(result)
-            tool = ChatMessage(role="tool", content=content, tool_call_id=call.id, failed=failed)
-            self._add(tool)
+            self._add(ChatMessage(role="tool", content=content, tool_call_id=id, failed=failed))
+            self.decisions = [d for d in self.decisions if d.call_id != id]
+
+    def _read_approval(self, answer: _Approval) -> None:
+        decision = Decision(answer.approval_request_id, answer.approve, answer.reason)
+        if decision.approved:
+            self.end_turn()
+        else:
+            self._add(denial(decision))
+        self.decisions.append(decision)
 
     def _read_reasoning(self, reasoning: _Reasoning) -> None:
         if self._content is not None or self._calls:
@@ -244,6 +275,7 @@ class _Reader:
 
     def end_turn(self) -> None:
         if self._content is not None or self._calls:
+            self.decisions = []
             turn = ChatMessage(
                 role="assistant",
                 content=self._content,

@@ -14,6 +14,9 @@ follow each other, since clients' accumulators take calls that grow beside each 
                     "incomplete" in the failed response; calls that waited for it are not sent.
                     Those that others than the client answer are `mcp_call` items, which no client
                     runs, of the server "server" or "provider", and end with their results
+    approvals       an `mcp_approval_request` of the call's own id, in whose place the call's item
+                    is "incomplete"; `reason` is dropped. What comes of a call that the request
+                    approves or denies is an `mcp_call` of that `approval_request_id`
     signatures      `encrypted_content` of the reasoning item, also of one that is not shown; those
                     of calls are dropped
     sources         `url_citation` annotations of the text that they stand in, precede or follow;
@@ -22,7 +25,9 @@ follow each other, since clients' accumulators take calls that grow beside each 
                     top, and under `error` as Open Responses has them; then `response.failed`
     usage           zeros where none was reported
     finish reasons  "length" and "content_filter" are `incomplete_details`; others are lost
-    files, data,    dropped
+    documents,      dropped
+    files, data,
+    metadata, state,
     steps
 """
 
@@ -33,7 +38,7 @@ from typing import Any, ClassVar, Literal
 import msgspec
 from msgspec import Struct, field
 
-from ...chunks import Source, ToolResult, Usage
+from ...chunks import Approval, Source, ToolResult, Usage
 from ...errors import LLMStreamError
 from ...events import (
     Event,
@@ -48,9 +53,9 @@ from ...events import (
     RunStarted,
 )
 from ...message import Message
-from ...request import ChatRequest
+from ...request import ChatRequest, Decision
 from ..base import Encoder
-from ..shapes.chat import as_text
+from ..shapes.chat import told_of
 from ..shapes.citations import Citations
 from ..shapes.failures import error_object, failed
 from ..shapes.fields import given
@@ -64,6 +69,7 @@ from .words import (
     ECHOED,
     INCOMPLETE,
     Item,
+    approved_call,
     body_of,
     inner_of,
     item_id,
@@ -87,11 +93,13 @@ class OpenAIResponses(Struct, frozen=True, kw_only=True):
         echo: fields of the response that repeat the request's. Requests set them.
         offered: the names of the tools that the client runs: calls of others are the server's.
             If None all are the client's, unless a call says otherwise. Requests set it.
+        decided: the calls that the client approved or denied. Requests set them.
     """
 
     stateful: bool = False
     echo: dict[str, Any] = field(default_factory=dict)
     offered: frozenset[str] | None = None
+    decided: tuple[Decision, ...] = ()
 
     headers: ClassVar[tuple[tuple[bytes, bytes], ...]] = ()
     carries_raw: ClassVar[bool] = False
@@ -110,7 +118,10 @@ class OpenAIResponses(Struct, frozen=True, kw_only=True):
 
     def for_request(self, request: ChatRequest) -> OpenAIResponses:
         return msgspec.structs.replace(
-            self, echo=given(request.body, ECHOED), offered=request.offered
+            self,
+            echo=given(request.body, ECHOED),
+            offered=request.offered,
+            decided=tuple(request.approvals),
         )
 
     def whole_body(self, started: RunStarted, message: Message) -> bytes:
@@ -136,6 +147,7 @@ class _Encoder:
         self._where: dict[str, Any] = {}
         self._running: dict[str, dict[str, Any]] = {}  # where `mcp_call`s wait for their results
         self._ran: set[str] = set()
+        self._decided = {decision.call_id: decision for decision in format.decided}
         self._prefix = b""
         self._sequence = Sequence()
         self._citations = Citations()
@@ -158,6 +170,8 @@ class _Encoder:
                 return self._close(event)
             case ItemAdded(item=ToolResult() as result):
                 return self._tool_result(result)
+            case ItemAdded(item=Approval(call_id=id)):
+                return self._ask(id)
             case ItemAdded(item=Source() as source):
                 return self._cite(source)
             case RunStarted():
@@ -244,20 +258,51 @@ class _Encoder:
     def _tool_result(self, result: ToolResult) -> bytes:
         if (where := self._running.pop(result.id, None)) is not None:
             self._ran.add(result.id)
-            index, status = where["output_index"], "failed" if result.error else "completed"
+            index = where["output_index"]
+            status = "failed" if result.error or result.denied else "completed"
             self._output[index] |= output_of(result)
             return self._emit(f"response.mcp_call.{status}", where) + self._done(index, status)
         if result.id in self._ran:
             return b""  # one more, and the item is closed
+        if (decision := self._decided.get(result.id)) is not None:
+            return self._came_of(decision, result)
         index = len(self._output)
         item = {
             "id": f"fco_{self._run_id}_{index}",
             "type": "function_call_output",
             "status": "in_progress",
             "call_id": result.id,
-            "output": as_text(result.output),
+            "output": told_of(result),
         }
         return self._add(item) + self._done(index)
+
+    def _ask(self, call_id: str) -> bytes:
+        if (where := self._running.pop(call_id, None)) is None:
+            return b""  # nobody made it, or it has run
+        index = where["output_index"]
+        call = self._output[index]
+        call["approval_request_id"] = call_id
+        asked = {name: call[name] for name in ("name", "arguments", "server_label")}
+        self._decided[call_id] = Decision(
+            call_id, approved=True, name=call["name"], arguments=call["arguments"]
+        )
+        given_up, place = self._done(index, "incomplete"), len(self._output)
+        request = {"id": call_id, "type": "mcp_approval_request", **asked}
+        return given_up + self._add(request) + self._done(place)
+
+    def _came_of(self, decision: Decision, result: ToolResult) -> bytes:
+        self._ran.add(result.id)
+        index = len(self._output)
+        id = item_id("mcp_call", self._run_id, index)
+        out = self._add(approved_call(decision, id))
+        where = {"item_id": id, "output_index": index}
+        status = "failed" if result.error or result.denied else "completed"
+        given = decision.arguments or "{}"
+        out += self._emit("response.mcp_call.in_progress", where)
+        out += self._emit("response.mcp_call_arguments.delta", {**where, "delta": given})
+        out += self._emit("response.mcp_call_arguments.done", {**where, "arguments": given})
+        self._output[index] |= {"arguments": given, **output_of(result)}
+        return out + self._emit(f"response.mcp_call.{status}", where) + self._done(index, status)
 
     def _add(self, item: Item) -> bytes:
         self._output.append(item)

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-from ...chunks import ToolResult, Usage
+from ...chunks import RunBy, ToolResult, Usage
 from ...events import Part, PartKind, RunStarted
-from ..shapes.chat import as_text
+from ...request import Decision
+from ..shapes.chat import told_of
 
 __all__ = [
     "DELTAS",
     "ECHOED",
     "INCOMPLETE",
     "Item",
+    "approved_call",
     "body_of",
     "inner_of",
     "item_id",
@@ -118,9 +120,7 @@ def item_of(part: Part, id: str) -> Item:
         case "reasoning":
             return {"id": id, "type": "reasoning", "summary": []}
         case "mcp_call":
-            call = {"server_label": part.by, "name": part.name, "arguments": ""}
-            ended = {"output": None, "error": None, "approval_request_id": None}
-            return {"id": id, "type": "mcp_call", "status": "in_progress", **call, **ended}
+            return _mcp_call(id, part.name, part.by)
         case "tool_call":
             call = {"call_id": part.id, "name": part.name, "arguments": ""}
             return {"id": id, "type": "function_call", "status": "in_progress", **call}
@@ -129,10 +129,21 @@ def item_of(part: Part, id: str) -> Item:
             return {"id": id, "type": "message", "status": "in_progress", **said}
 
 
+def _mcp_call(id: str, name: str, by: RunBy | None) -> Item:
+    call = {"server_label": by, "name": name, "arguments": ""}
+    ended = {"output": None, "error": None, "approval_request_id": None}
+    return {"id": id, "type": "mcp_call", "status": "in_progress", **call, **ended}
+
+
+def approved_call(decision: Decision, id: str) -> Item:
+    """The item of a call that an answer before asked an approval for."""
+    return _mcp_call(id, decision.name, "server") | {"approval_request_id": decision.call_id}
+
+
 def output_of(result: ToolResult) -> Item:
     """Return what a result adds to the item of an `mcp_call`."""
-    text = as_text(result.output)
-    if not result.error:
+    text = told_of(result)
+    if not result.error and not result.denied:
         return {"output": text}
     content = [{"type": "text", "text": text}]
     return {"error": {"type": "mcp_tool_execution_error", "content": content}}

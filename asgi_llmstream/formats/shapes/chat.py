@@ -4,10 +4,19 @@ from __future__ import annotations
 
 from typing import Any
 
-from ...request import google
+from ...chunks import ToolResult
+from ...request import DENIED, google
 from ..wire import dumps
 
-__all__ = ["as_text", "call", "custom_call", "file_part", "json_schema", "just_text"]
+__all__ = [
+    "as_text",
+    "call",
+    "custom_call",
+    "file_part",
+    "json_schema",
+    "just_text",
+    "told_of",
+]
 
 Content = str | list[dict[str, Any]]
 
@@ -49,3 +58,8 @@ def file_part(url: str, media_type: str, filename: str | None = None) -> dict[st
 def as_text(value: Any) -> str:
     """A tool's output where a protocol wants text: itself, or its JSON."""
     return value if isinstance(value, str) else dumps(value).decode()
+
+
+def told_of(result: ToolResult) -> str:
+    """A tool's answer as text; of a call that was denied, that it was."""
+    return DENIED if result.denied and result.output is None else as_text(result.output)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ...chunks import Source, ToolResult
+from ...chunks import Approval, Source, ToolResult
 from ...events import Event, ItemAdded, PartEnded, PartStarted, Terminal
 
 __all__ = ["Citations"]
@@ -12,7 +12,8 @@ class Citations:
     """Puts every source where a text is open, so that it can be cited there.
 
     One that comes before a text waits for it. One that comes behind a text goes into that, which
-    is why a text's end waits until something else begins: a part, a tool's result, or the end.
+    is why a text's end waits until something else begins: a part, a tool's result, a question, or
+    the end.
     One with no text before or after it is dropped.
     """
 
@@ -38,7 +39,7 @@ class Citations:
                 return events
             case PartStarted() | PartEnded() | Terminal():
                 return [*self._close_text(), event]
-            case ItemAdded() if isinstance(event.item, ToolResult):
+            case ItemAdded() if isinstance(event.item, ToolResult | Approval):
                 return [*self._close_text(), event]
             case _:
                 return [event]

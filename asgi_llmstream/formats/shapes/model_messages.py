@@ -11,7 +11,7 @@ from typing import Any
 
 from msgspec import UNSET, Struct
 
-from ...request import ChatMessage, anthropic
+from ...request import DENIED, ChatMessage, anthropic
 from . import chat
 from .chat import as_text, file_part
 from .fields import Name, bad_field, convert, missing
@@ -108,7 +108,7 @@ def _result(part: _Part) -> ChatMessage:
         case {"type": str(kind), "value": value}:
             content, failed = value, kind.startswith("error")
         case {"type": "execution-denied", **more}:
-            content, failed = more.get("reason") or "Tool call execution denied.", True
+            content, failed = more.get("reason") or DENIED, True
     return ChatMessage(
         role="tool", content=as_text(content), tool_call_id=part.tool_call_id, failed=failed
     )

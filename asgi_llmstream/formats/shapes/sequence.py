@@ -2,9 +2,27 @@
 
 from __future__ import annotations
 
-from ...events import Event, PartDelta, PartEnded, PartStarted, merge
+from ...chunks import Approval
+from ...events import (
+    Event,
+    ItemAdded,
+    Part,
+    PartDelta,
+    PartEnded,
+    PartStarted,
+    RunFailed,
+    RunFinished,
+    merge,
+)
 
 __all__ = ["Sequence"]
+
+# Message, code and status.
+_UNAPPROVED = (
+    "A call waits for an approval, which this protocol cannot ask for.",
+    "approval_unsupported",
+    501,
+)
 
 
 class Sequence:
@@ -12,6 +30,9 @@ class Sequence:
 
     Only tool calls grow beside each other. The first open one passes as it grows, and what comes
     for the others waits until it is closed. If it breaks off they are dropped: the error follows.
+
+    A client runs the calls that it was told as its own once the answer has ended well. If one of
+    them was to be approved first, the answer ends in an error instead.
 
     Args:
         clients_only: leave out the calls that others than the client answer.
@@ -24,9 +45,21 @@ class Sequence:
         self._clients_only = clients_only
         self.current: int | None = None
         self._waiting: dict[int, list[Event]] = {}
+        self._clients: set[str] = set()  # the ids of its calls
+        self._unapproved = False
 
     def feed(self, event: Event) -> list[Event]:
         """Return the events to write now. It need not be asked for deltas of the current part."""
+        match event:
+            case ItemAdded(item=Approval(call_id=id)):
+                self._unapproved |= id in self._clients
+            case RunFinished(seq=seq, usage=usage) if self._unapproved:
+                return [RunFailed(seq, usage, *_UNAPPROVED)]
+            case PartStarted(part=Part(kind="tool_call", runs_elsewhere=False, id=id)):
+                self._clients.add(id)
+        return self._in_turn(event)
+
+    def _in_turn(self, event: Event) -> list[Event]:
         match event:
             case PartStarted(part=part) if self._clients_only and part.runs_elsewhere:
                 return []

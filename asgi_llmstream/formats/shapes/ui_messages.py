@@ -11,7 +11,7 @@ from typing import Any
 
 from msgspec import UNSET, Struct, field
 
-from ...request import ChatMessage, ChatRequest, anthropic
+from ...request import DENIED, ChatMessage, ChatRequest, Decision, anthropic, decided
 from . import chat
 from .chat import as_text, file_part
 from .fields import ModelName, Name, bad_field, convert, given, missing
@@ -94,6 +94,7 @@ def decode_request(raw: dict[str, Any]) -> ChatRequest:
         settings=settings,
         thread_id=_thread_id(parsed.thread_id),
         chat_id=parsed.id,
+        approvals=decided(_decisions(parsed.messages[-1]), messages),
         body=raw,
     )
 
@@ -226,11 +227,35 @@ def _result(part: _Part) -> ChatMessage | None:
     elif part.state == "output-error":
         content = part.error_text
     elif denied:
-        content = as_text(approval.get("reason") or "Tool call execution denied.")
+        content = as_text(approval.get("reason") or DENIED)
     else:
         return None
     failed = part.state != "output-available"
     return ChatMessage(role="tool", content=content, tool_call_id=part.tool_call_id, failed=failed)
+
+
+def _decisions(last: dict[str, Any]) -> list[Decision]:
+    """Read what the user decided of the last message's calls. What he says behind them supersedes
+    it, as it does for the SDK's own servers."""
+    if last.get("role") != "assistant" or "parts" not in last:
+        return []
+    parts = convert(last, _UIMessage).parts
+    return [
+        decision
+        for part in parts
+        if _is_tool(part) and part.state == "approval-responded"
+        if (decision := _decision(part)) is not None
+    ]
+
+
+def _decision(part: _Part) -> Decision | None:
+    match part.approval:
+        case {"approved": bool(approved), **more}:
+            reason = more.get("reason")
+            told = reason if reason and isinstance(reason, str) else None
+            return Decision(part.tool_call_id or "", approved, told)
+        case _:
+            return None
 
 
 def _thinking(part: _Part) -> dict[str, Any] | None:

@@ -18,10 +18,18 @@ does not know kills its stream in 5.0.0 to 5.0.200, 6.0.0 to 6.0.230 and 7.0.0 (
                         signature is Google's provider metadata
     ToolResult          tool-output-available, -error; of a call that the client does not know,
                         which would kill the stream, data-tool-result
-    Source, File        source-url, file
-    Data                data-NAME
+                        One that was denied is tool-output-denied, and its words are dropped
+                        (strict_v5: tool-output-error)
+    Approval            tool-approval-request, whose id is the call's; `reason` is dropped. Of a
+                        call that the client does not know, and by strict_v5, data-approval
+    Source, Document,   source-url, source-document, file
+    File
+    Data                data-NAME, with its id and transient
+    Metadata            message-metadata
+    State, StateDelta   data-state, each in the place of the one before; and data-state-delta,
+                        transient: a page that wants the state applies the patch
     Step                start-step, finish-step; the name is dropped
-    Usage               message-metadata at the end, also of an answer that broke off
+    Usage               message-metadata "usage" at the end, also of an answer that broke off
     Finish              finishReason in our words with a hyphen; the native one is dropped, and
                         by strict_v5 all of it
     Error, aborted      error; its code and status are dropped. The protocol's own abort is not
@@ -38,7 +46,18 @@ from typing import Any, ClassVar, Literal
 import msgspec
 from msgspec import Struct
 
-from ...chunks import Data, File, Source, ToolResult, Usage
+from ...chunks import (
+    Approval,
+    Data,
+    Document,
+    File,
+    Metadata,
+    Source,
+    State,
+    StateDelta,
+    ToolResult,
+    Usage,
+)
 from ...errors import LLMStreamError
 from ...events import (
     Event,
@@ -56,8 +75,9 @@ from ...events import (
 )
 from ...request import ChatRequest
 from ..base import Encoder
-from ..shapes.chat import as_text
+from ..shapes.chat import told_of
 from ..shapes.failures import failed
+from ..shapes.items import fields_of
 from ..wire import DONE, data, dumps, quote
 from .request import continued, decode_request
 
@@ -68,8 +88,8 @@ class UIMessages(Struct, frozen=True, kw_only=True):
     """The format of `POST /ui`.
 
     Args:
-        strict_v5: leave out what the first of `ai` 5.0 refuse: finish reasons, up to 5.0.90, and
-            tool-input-error, up to 5.0.5. All later ones take both.
+        strict_v5: leave out what `ai` 5 refuses: all of it approvals, the first of 5.0 finish
+            reasons (up to 5.0.90) and tool-input-error (up to 5.0.5).
         include_usage: put the usage, when it is known, in the message's metadata.
         message_id: the message's id; derived from the run's if None. Requests set it, when their
             last message is the assistant's: then the client goes on with that.
@@ -115,6 +135,7 @@ _FINISH_STEP = b'data: {"type":"finish-step"}\n\n'
 _EXECUTED = {"providerExecuted": True}
 # The kinds that are text on the wire, by the word that their chunks begin with.
 _TEXTS = {"text": "text", "refusal": "text", "reasoning": "reasoning"}
+_SOURCES: dict[type, str] = {Source: "url", Document: "document"}
 
 
 class _Encoder:
@@ -201,30 +222,46 @@ class _Encoder:
 
     def _item(self, event: ItemAdded) -> bytes:
         match event.item:
-            case ToolResult():
-                return self._result(event.item)
-            case Source(url=url, title=title):
-                source = {"sourceId": f"source_{self._run_id}_{event.seq}", "url": url}
-                if title is not None:
-                    source["title"] = title
-                return _chunk("source-url", **source)
-            case File(url=url, media_type=media_type):
-                return _chunk("file", url=url, mediaType=media_type)
-            case Data(name=name, value=value):
-                return _chunk(f"data-{name}", data=value)
+            case ToolResult() as result:
+                return self._result(result)
+            case Approval() as approval:
+                return self._approval(approval)
+            case Source() | Document() as source:
+                id = f"source_{self._run_id}_{event.seq}"
+                return _chunk(f"source-{_SOURCES[type(source)]}", sourceId=id, **fields_of(source))
+            case File() as file:
+                return _chunk("file", **fields_of(file))
+            case Data() as named:
+                return _data(named)
+            case Metadata(fields=fields):
+                return _chunk("message-metadata", messageMetadata=fields)
+            case State(value=value):
+                return _chunk("data-state", data=value, id="state")
+            case StateDelta(patch=patch):
+                return _chunk("data-state-delta", data=patch, transient=True)
             case _:
                 return b""
 
+    def _approval(self, approval: Approval) -> bytes:
+        fields = {"toolCallId": approval.call_id}
+        if approval.call_id in self._calls and not self._format.strict_v5:
+            return _chunk("tool-approval-request", approvalId=approval.call_id, **fields)
+        if approval.reason is not None:
+            fields["reason"] = approval.reason
+        return _chunk("data-approval", data=fields)
+
     def _result(self, result: ToolResult) -> bytes:
         fields: dict[str, Any] = {"toolCallId": result.id}
-        if result.error:
-            fields["errorText"] = as_text(result.output)
+        if result.error or result.denied:
+            fields["errorText"] = told_of(result)
         else:
             fields["output"] = result.output
         if result.id not in self._calls:
             return _chunk("data-tool-result", data=fields)
+        if result.denied and not self._format.strict_v5:
+            return _chunk("tool-output-denied", toolCallId=result.id)
         fields |= self._calls[result.id]
-        return _chunk(f"tool-output-{'error' if result.error else 'available'}", **fields)
+        return _chunk(f"tool-output-{'error' if 'errorText' in fields else 'available'}", **fields)
 
     def _finish(self, event: RunFinished) -> bytes:
         reason = {} if self._format.strict_v5 else {"finishReason": event.reason.replace("_", "-")}
@@ -249,6 +286,15 @@ class _Encoder:
 
 def _chunk(type: str, **fields: Any) -> bytes:
     return data(dumps({"type": type, **fields}))
+
+
+def _data(named: Data) -> bytes:
+    fields: dict[str, Any] = {"data": named.value}
+    if named.id is not None:
+        fields["id"] = named.id
+    if named.transient:
+        fields["transient"] = True
+    return _chunk(f"data-{named.name}", **fields)
 
 
 def _parsed(arguments: str) -> Any:
