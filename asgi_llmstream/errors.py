@@ -20,6 +20,7 @@ __all__ = [
     "Overloaded",
     "PayloadTooLarge",
     "RateLimited",
+    "ReadTooLate",
     "ShuttingDown",
     "StreamClosed",
     "TotalTimeout",
@@ -165,6 +166,11 @@ class StreamClosed(Exception):
 
 class BufferFull(Exception):
     """Raised by an emitter's `nowait` when the client reads more slowly than it is told."""
+
+
+class ReadTooLate(Exception):
+    """Raised where somebody reads on who did not for `send_timeout` seconds, and was given up: the
+    iterator of `encode_stream`, or a request's body below `LLMStreamMiddleware`."""
 
 
 class PayloadTooLarge(LLMStreamError):

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Awaitable, Callable, MutableMapping
+from collections.abc import Awaitable, Callable, Iterator, MutableMapping
 from enum import IntEnum
 from typing import Any, Literal
 
@@ -25,13 +25,21 @@ from ..options import StreamOptions
 from ..runtime import Feed, Follower, Framing, Run, Ticker, draining
 from .http import RawHeaders, Receive, Send, json_headers
 
-__all__ = ["Delivery", "StreamDelivery", "WholeDelivery", "conclude", "error_of", "feed_of"]
+__all__ = [
+    "Delivery",
+    "StreamDelivery",
+    "WholeDelivery",
+    "conclude",
+    "error_of",
+    "feed_of",
+    "pieces_of",
+]
 
 logger = logging.getLogger("asgi_llmstream")
 
 # Seconds that the last words to a client may take when the server cancels the request.
 _LAST_WORDS = 1.0
-# Bytes of the largest `send`: progress of a slow but steady reader is to be seen.
+# Bytes of the largest piece: progress of a slow but steady reader is to be seen.
 _PIECE = 64 * 1024
 
 
@@ -153,9 +161,10 @@ class Delivery:
         return self._send({"type": "http.response.body", "body": body, "more_body": more})
 
     async def _send_pieces(self, body: bytes, more: bool) -> None:
-        for start in range(0, len(body), _PIECE):
-            piece = body[start : start + _PIECE]
-            await self._send_body(piece, more=more or start + _PIECE < len(body))
+        left = len(body)
+        for piece in pieces_of(body):
+            left -= len(piece)
+            await self._send_body(piece, more=more or left > 0)
 
     async def _send_error(self, end: Terminal | None) -> None:
         """Send the failure before the first chunk as a real HTTP status."""
@@ -321,6 +330,11 @@ class StreamDelivery(Delivery):
     @property
     def _patience(self) -> float:
         return min(super()._patience, self._feed.patience)
+
+
+def pieces_of(body: bytes) -> Iterator[bytes]:
+    """Cut what would be long in going out."""
+    return (body[start : start + _PIECE] for start in range(0, len(body), _PIECE))
 
 
 def feed_of(

@@ -202,8 +202,9 @@ def encode_stream(
 ) -> AsyncGenerator[bytes, None]:
     """The stream's bytes, heartbeats included, for a response class of your own.
 
-    Without the request there are no HTTP statuses for early failures and no `send_timeout`; a
-    disconnect is noticed when the framework cancels, closes or drops this iterator.
+    Without the request there are no HTTP statuses for early failures. A disconnect is noticed when
+    the framework cancels or closes this iterator, or drops it and it is collected; at the latest
+    when nobody has read on for `send_timeout` seconds. Who does then gets a `ReadTooLate`.
 
     Args:
         producer: as for `LLMStream`, as are the others.

@@ -21,6 +21,9 @@ class LLMStreamMiddleware:
     if it has not returned after `close_timeout`. Everything else passes through as it is: other
     responses, event streams with a content encoding, web sockets.
 
+    Of a request's body that it does not read while it streams, 1 MiB waits for it; after
+    `send_timeout` it is given up, or nobody would hear that the client has gone.
+
     Streams of this package below it take its options, unless they have their own.
 
     Args:

@@ -43,7 +43,7 @@ class Relay:
         self._end = HeldEnd(send)
         self._door = door
         self._around = Around(door, scope)
-        self._receiver = Receiver(receive)
+        self._receiver = Receiver(receive, door.options)
         self._run: ForeignRun | None = None
         self._refusal: Closing | None = None
         self._held = ExitStack()

@@ -377,6 +377,7 @@ async def test_what_runs_below_says_its_error_before_the_connection_breaks_off()
     app = LLMStreamMiddleware(Starlette(routes=[Route("/", endpoint)]), options)
     async with Client(app).stream("GET", "/") as response:
         await response.chunk()
+        await settle()  # who iterates is back for more
         await clock.advance(60)
         await response.read_to_end()
     assert b'"total_timeout"' in response.body
