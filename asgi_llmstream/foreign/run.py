@@ -71,8 +71,10 @@ class ForeignRun(Run):
             while not self._is_closed and self.outcome != "finished":
                 await self._closed.wait()
             await self.settle()
-        except BaseException:
-            pass  # the event loop ends
+        except BaseException:  # the event loop ends
+            self._abort("cancelled")
+            with anyio.CancelScope(shield=True):
+                await self.settle()
         finally:
             self._delivery = None  # a cycle
             self._finish()

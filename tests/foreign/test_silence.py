@@ -75,3 +75,38 @@ async def main():
 asyncio.run(main())
 """
     subprocess.run([sys.executable, "-c", script], timeout=30, check=True)
+
+
+def test_on_finish_is_told_when_the_loop_ends_of_streams_that_go_on_without_a_client() -> None:
+    """In a process of its own, which might hang. Whoever delivers one and whoever runs it learn of
+    the loop's end in any order, and both end it: of so many there is every order."""
+    script = """
+import asyncio
+from asgi_llmstream import LLMStreamMiddleware, StreamOptions
+
+async def app(scope, receive, send):
+    await send({"type": "http.response.start", "status": 200,
+                "headers": [(b"content-type", b"text/event-stream")]})
+    while True:
+        await send({"type": "http.response.body", "body": b"data: a\\n\\n", "more_body": True})
+        await asyncio.sleep(0.01)
+
+async def main():
+    async def receive():
+        await asyncio.sleep(0.05)
+        return {"type": "http.disconnect"}
+    async def send(message):
+        pass
+    options = StreamOptions(on_disconnect="complete")
+    wrapped = LLMStreamMiddleware(app, options, on_finish=lambda result: print("told"))
+    scope = {"type": "http", "method": "GET", "path": "/", "headers": []}
+    for _ in range(20):
+        kept.append(asyncio.create_task(wrapped({**scope}, receive, send)))
+    await asyncio.sleep(0.15)
+
+kept = []
+asyncio.run(main())
+"""
+    command = [sys.executable, "-c", script]
+    done = subprocess.run(command, timeout=30, check=True, stdout=subprocess.PIPE)
+    assert done.stdout.split() == [b"told"] * 20

@@ -231,3 +231,16 @@ def test_the_longest_end_has_room_for_every_on_finish() -> None:
     assert options.longest_end(0) == 5 + 4 + 1
     assert options.longest_end(2) == 5 + 4 + 2 * (30 + 4) + 1
     assert math.isinf(StreamOptions(finish_timeout=None).longest_end(1))
+
+
+async def test_a_run_that_is_over_stays_over_though_it_is_ended_once_more() -> None:
+    async def word() -> AsyncIterator[str]:
+        yield "word"
+
+    run = Generation(word(), StreamOptions(clock=ManualClock()), id="run", model="m")
+    run.start()
+    with anyio.fail_after(5):
+        await run.wait()
+        run.end("cancelled", [])
+        await run.wait()
+    assert run.phase is Phase.DONE
