@@ -10,7 +10,7 @@ from msgspec.structs import replace
 
 from ..errors import BadRequest, LLMStreamError, MethodNotAllowed, NotFound
 from ..formats import DEFAULT_FORMATS, AnthropicMessages, Format, OpenAIChat
-from ..formats.base import RequestFormat, answers_whole
+from ..formats.base import RequestFormat, answers_whole, has_envelope
 from ..formats.models import model_list, model_object
 from ..formats.wire import decode_json, dumps
 from ..options import DEFAULT_OPTIONS, StreamOptions
@@ -175,7 +175,7 @@ class ChatApp:
     ) -> None:
         if format.method == "GET":
             request = format.decode(query_fields(scope))
-            if last_event_id(scope["headers"]) is not None:
+            if has_envelope(format) and last_event_id(scope["headers"]) is not None:
                 # It would run the model again. 204 makes an EventSource stop reconnecting.
                 await send_empty(send, 204)
                 return

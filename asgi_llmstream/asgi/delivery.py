@@ -19,7 +19,7 @@ from msgspec.structs import replace
 from ..backend import spawn
 from ..errors import LLMStreamError, ShuttingDown
 from ..events import RunFailed, RunFinished, RunStarted, Terminal
-from ..formats.base import Format, WholeFormat, is_plain
+from ..formats.base import Format, WholeFormat, is_plain, says_failures
 from ..message import Message
 from ..options import StreamOptions
 from ..runtime import Feed, Follower, Framing, Run, Ticker, draining
@@ -287,7 +287,7 @@ class StreamDelivery(Delivery):
     ) -> None:
         super().__init__(*args, **kwargs)
         self._framing = framing
-        self._says_failures = framing is None and not is_plain(self._format)
+        self._says_failures = framing is None and says_failures(self._format)
         self._feed = feed_of(self._follower, self._format, self._options, self._run.fail, framing)
 
     async def _deliver(self) -> None:

@@ -10,7 +10,7 @@ import anyio
 from ..backend import spawn
 from ..errors import ReadTooLate
 from ..events import RunFinished
-from ..formats.base import Format, is_plain
+from ..formats.base import Format, says_failures
 from ..options import StreamOptions
 from ..runtime import Generation, Stopped, Ticker
 from .delivery import conclude, error_of, feed_of, pieces_of
@@ -44,7 +44,7 @@ async def encoded(
                     reading.is_back()
                 feed.sent()
         reading.had_the_end = True
-        if is_plain(format) and not isinstance(feed.end, RunFinished):
+        if not (says_failures(format) or isinstance(feed.end, RunFinished)):
             raise error_of(feed.end)
     finally:
         reading.leave("disconnected")

@@ -10,7 +10,7 @@ from functools import partial
 
 from ..errors import Overloaded
 from ..formats import OpenAIChat
-from ..formats.base import Format, answers_whole, is_plain
+from ..formats.base import Format, answers_whole, has_envelope, is_plain
 from ..message import Message
 from ..options import DEFAULT_OPTIONS, StreamOptions
 from ..producers import Producer, discard, is_reusable
@@ -128,7 +128,7 @@ class LLMStream:
             async with _discarding(producer):
                 await send_empty(send, self._status, self.headers)
             return
-        if _comes_back(scope):
+        if has_envelope(self._format) and _comes_back(scope):
             # It would run the model again. 204 makes an EventSource stop reconnecting.
             async with _discarding(producer):
                 await send_empty(send, 204)
@@ -250,5 +250,6 @@ def make_generation(
         id=secrets.token_hex(12),
         model=model,
         carries_raw=format.carries_raw,
+        has_envelope=has_envelope(format),
         offered=format.offered,
     )

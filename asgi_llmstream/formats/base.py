@@ -19,7 +19,9 @@ __all__ = [
     "RequestFormat",
     "WholeFormat",
     "answers_whole",
+    "has_envelope",
     "is_plain",
+    "says_failures",
 ]
 
 Encoder = Callable[[Event], bytes]
@@ -111,3 +113,14 @@ def answers_whole(format: Format) -> TypeGuard[WholeFormat]:
 def is_plain(format: Format) -> TypeGuard[PlainFormat]:
     """Tell whether the format is no event stream."""
     return hasattr(format, "media_type")
+
+
+def has_envelope(format: Format) -> bool:
+    """Tell whether the stream is ours: if not, it has the producer's own events and ids, and none
+    of ours (`Events(envelope=False)`)."""
+    return bool(getattr(format, "envelope", True))
+
+
+def says_failures(format: Format) -> bool:
+    """Tell whether a failure in mid-stream has a word; if not, the connection is broken off."""
+    return has_envelope(format) and not is_plain(format)

@@ -20,7 +20,7 @@ from typing import Any
 import anyio
 
 from ..backend import Task, new_task, spawn
-from ..chunks import Error, Native, Raw, Text, Usage
+from ..chunks import Error, Finish, Native, Raw, Step, Text, Upstream, Usage
 from ..errors import LLMStreamError
 from ..lifecycle import Lifecycle
 from ..options import StreamOptions
@@ -40,6 +40,9 @@ _LONGEST_RUN = 256
 
 _NOBODY = Audience()
 
+# What has no words for a client: beside these, a stream without an envelope is the producer's own.
+_WORDLESS = (Error, Finish, Native, Raw, Step, Upstream, Usage)
+
 
 class Generation(Run):
     """A run whose maker is a producer.
@@ -51,6 +54,7 @@ class Generation(Run):
         id: names the run.
         model: goes into the first event.
         carries_raw: whether the producer's own server-sent events can go out.
+        has_envelope: whether anything else can.
         offered: the names of the tools that the client runs, see `Lifecycle`.
         log: see `Run`.
     """
@@ -64,6 +68,7 @@ class Generation(Run):
         id: str,
         model: str,
         carries_raw: bool = False,
+        has_envelope: bool = True,
         offered: Collection[str] | None = None,
         log: Log | None = None,
     ) -> None:
@@ -71,6 +76,7 @@ class Generation(Run):
         self._producer = producer
         self._name = name_of(producer)
         self._carries_raw = carries_raw
+        self._has_envelope = has_envelope
         self._time = options.clock.time
         self._lifecycle = Lifecycle(id=id, created=int(self._time()), model=model, offered=offered)
         self._limits = Limits.of(options)
@@ -167,6 +173,11 @@ class Generation(Run):
             if kind is Raw and not self._carries_raw:
                 raise TypeError(
                     "a ServerSentEvent goes out on the plain format only: use format=Events()"
+                )
+            if not self._has_envelope and not isinstance(chunk, _WORDLESS):
+                raise TypeError(
+                    f"Events(envelope=False) sends ServerSentEvents only, and no {kind.__name__}: "
+                    "yield those, or leave the envelope on"
                 )
             events = feed(chunk)
             if not events:

@@ -65,23 +65,34 @@ class ServerSentEvent(Struct, frozen=True):
         One without data would be passed over by browsers, and break other clients (WHATWG HTML
         section 9.2.6): of it only the comment is written.
         """
+        lines = self._comment() if self.data is None else self._lines()
+        return "".join(lines).encode("utf-8", "replace")
+
+    def encode_as_it_is(self) -> bytes:
+        """The event with all its fields, also without data, for clients that are known to read
+        such ones: its id is then where an `EventSource` comes back."""
         return "".join(self._lines()).encode("utf-8", "replace")
 
-    def _lines(self) -> Iterator[str]:
+    def _comment(self) -> Iterator[str]:
         # Some clients cut lines in more places than others, and a comment must not become a field.
-        for line in (self.comment or "").splitlines():
-            yield f": {line}\n"
-        if self.data is None:
-            return
+        return (f": {line}\n" for line in (self.comment or "").splitlines())
+
+    def _lines(self) -> Iterator[str]:
+        yield from self._comment()
+        fields = [*self._fields()]
+        yield from fields
+        if fields:
+            yield "\n"
+
+    def _fields(self) -> Iterator[str]:
         if self.id is not None:
             yield f"id: {self.id}\n"
         if self.event:
             yield f"event: {self.event}\n"
         if self.retry is not None:
             yield f"retry: {self.retry}\n"
-        for line in _LINE_END.split(self.data):
+        for line in () if self.data is None else _LINE_END.split(self.data):
             yield f"data: {line}\n"
-        yield "\n"
 
 
 def _check_text(name: str, value: object) -> None:

@@ -9,9 +9,10 @@ from typing import Any
 import anyio
 import pytest
 
-from asgi_llmstream import ChatApp, ChatRequest, LLMStream, StreamOptions
+from asgi_llmstream import ChatApp, ChatRequest, LLMStream, ServerSentEvent, StreamOptions
 from asgi_llmstream.asgi.http import query_fields
 from asgi_llmstream.formats import Events
+from asgi_llmstream.sse import last_event_id
 from tests.support.servers import serve
 from tests.support.services import browsing
 
@@ -29,6 +30,12 @@ prompt => new Promise(resolve => {
   };
 })
 """
+
+
+async def send_page(send: Any) -> None:
+    headers = [(b"content-type", b"text/html")]
+    await send({"type": "http.response.start", "status": 200, "headers": headers})
+    await send({"type": "http.response.body", "body": b"<!doctype html><title>t</title>"})
 
 
 class Site:
@@ -71,9 +78,7 @@ class Site:
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         if scope.get("path") == "/":
-            headers = [(b"content-type", b"text/html")]
-            await send({"type": "http.response.start", "status": 200, "headers": headers})
-            await send({"type": "http.response.body", "body": b"<!doctype html><title>t</title>"})
+            await send_page(send)
             return
 
         async def watched(message: Any) -> None:
@@ -111,3 +116,47 @@ def test_an_event_source_sees_every_event_and_no_other_and_does_not_run_the_mode
     # It reconnects after every end, clean or not; the 204 makes it stop.
     assert site.statuses == [200, 204]
     assert site.prompts == [prompt]
+
+
+# Every event until the one that is called "end", and where each came from.
+FOLLOW = """
+() => new Promise(resolve => {
+  const seen = [], source = new EventSource("/numbers");
+  source.onmessage = e => seen.push([e.lastEventId, e.data]);
+  source.addEventListener("end", () => { source.close(); resolve(seen); });
+})
+"""
+
+
+class Numbers:
+    """A page, and a stream that resumes by ids of its own and breaks off at every other event."""
+
+    def __init__(self) -> None:
+        self.came_from: list[str | None] = []
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        if scope.get("path") != "/numbers":
+            await send_page(send)
+            return
+        last = last_event_id(scope["headers"])
+        self.came_from.append(last)
+        producer = self._count(int(last or 0))
+        await LLMStream(producer, format=Events(envelope=False))(scope, receive, send)
+
+    async def _count(self, number: int) -> AsyncIterator[ServerSentEvent]:
+        for next in (number + 1, number + 2):
+            yield ServerSentEvent(f"number {next}", id=str(next), retry=10)
+        if next >= 6:
+            yield ServerSentEvent("", event="end")
+        raise RuntimeError("broken")
+
+
+def test_an_event_source_resumes_by_the_applications_own_ids(browser: Any) -> None:
+    site = Numbers()
+    with serve(site) as url:
+        page = browser.new_page()
+        page.goto(url)
+        seen = page.evaluate(FOLLOW)
+        page.close()
+    assert seen == [[str(n), f"number {n}"] for n in range(1, 7)]
+    assert site.came_from == [None, "2", "4"]

@@ -29,9 +29,17 @@ class Events(Struct, frozen=True, kw_only=True):
 
     Args:
         retry: milliseconds after which an `EventSource` reconnects; its own default if None.
+        envelope: put our events around the producer's own. Without it the producer yields
+            `ServerSentEvent`s only, and they go out exactly as they are, with nothing of ours
+            between them but heartbeats. Their ids, and `Last-Event-ID`, are then the
+            application's, and a stream that breaks off has no last word: the connection does.
+
+    Raises:
+        ValueError: if `retry` is negative, or would need the envelope.
     """
 
     retry: int | None = None
+    envelope: bool = True
 
     headers: ClassVar[tuple[tuple[bytes, bytes], ...]] = ()
     carries_raw: ClassVar[bool] = True
@@ -43,9 +51,11 @@ class Events(Struct, frozen=True, kw_only=True):
     def __post_init__(self) -> None:
         if self.retry is not None and self.retry < 0:
             raise ValueError(f"retry must not be negative: {self.retry}")
+        if self.retry is not None and not self.envelope:
+            raise ValueError("retry goes out in events of ours: without them, yield it yourself")
 
     def encoder(self) -> Encoder:
-        return _Encoder(self).encode
+        return _Encoder(self).encode if self.envelope else _as_it_is
 
     def decode(self, fields: dict[str, Any], /) -> ChatRequest:
         return decode_request(fields)
@@ -66,6 +76,12 @@ class Events(Struct, frozen=True, kw_only=True):
 
     def operation(self) -> Operation:
         return operation()
+
+
+def _as_it_is(event: Event) -> bytes:
+    if isinstance(event, ItemAdded) and isinstance(event.item, Raw):
+        return event.item.event.encode_as_it_is()
+    return b""
 
 
 class _Encoder:
