@@ -39,6 +39,7 @@ def chat_router(
     options: StreamOptions = DEFAULT_OPTIONS,
     on_finish: OnFinish | None = None,
     formats: Sequence[RequestFormat] = DEFAULT_FORMATS,
+    cors: Sequence[str] = (),
     **router: Any,
 ) -> APIRouter:
     """`ChatApp`'s routes as FastAPI's own, for `app.include_router(..., prefix="/v1")`.
@@ -53,6 +54,8 @@ def chat_router(
         options: intervals, deadlines and limits, in seconds and bytes.
         on_finish: called once per answer with its `StreamResult`, however it ended.
         formats: the protocols to speak, each at its `route`; all that there are if left out.
+        cors: the origins whose pages may use it, as for `ChatApp`. What a browser asks before, it
+            is answered without the dependencies, since it sends no credentials then.
         router: further arguments of `fastapi.APIRouter`, such as `tags` and `responses`.
 
     Raises:
@@ -66,19 +69,39 @@ def chat_router(
             options=options,
             on_finish=on_finish,
             formats=formats,
+            cors=cors,
         )
     api = APIRouter(dependencies=[*dependencies], **{"tags": ["chat"], **router})
-    for route in openapi.routes(answer.formats):
+    routes = openapi.routes(answer.formats)
+    for route in routes:
         _add_route(api, answer, route)
+    for path in dict.fromkeys(route.path for route in routes):
+        _add_options(api, answer, path)
     return api
+
+
+def _add_options(api: APIRouter, app: ChatApp, path: str) -> None:
+    """Starlette's own kind of route: FastAPI runs no dependencies for it."""
+
+    async def options(request: Request) -> Response:
+        return _ChatResponse(app, _path(path, request), request)
+
+    api.add_route(_converted(path), options, methods=["OPTIONS"], include_in_schema=False)
+
+
+def _converted(path: str) -> str:
+    return path.replace("{id}", "{id:path}")
+
+
+def _path(path: str, request: Request) -> str:
+    return path.replace("{id}", request.path_params.get("id", "")).rstrip("/")
 
 
 def _add_route(api: APIRouter, app: ChatApp, route: openapi.Route) -> None:
     async def endpoint(request: Request) -> Response:
-        path = route.path.replace("{id}", request.path_params.get("id", "")).rstrip("/")
-        return _ChatResponse(app, path, request)
+        return _ChatResponse(app, _path(route.path, request), request)
 
-    path = route.path.replace("{id}", "{id:path}")
+    path = _converted(route.path)
     api.add_api_route(
         path,
         endpoint,

@@ -171,6 +171,8 @@ class LLMStreamPlugin(InitPlugin, ReceiveRoutePlugin):
             the chat's requests in place of Litestar's `request_max_body_size`.
         on_finish: called once per answer with its `StreamResult`, however it ended.
         formats: the protocols to speak, each at its `route`; all that there are if left out.
+        cors: the origins whose pages may use it, as for `ChatApp`. What a browser asks before, it
+            is answered without these guards, since it sends no credentials then.
         router: further arguments of `litestar.Router`, such as `middleware`, `tags` and
             `security`.
 
@@ -191,6 +193,7 @@ class LLMStreamPlugin(InitPlugin, ReceiveRoutePlugin):
         options: StreamOptions = DEFAULT_OPTIONS,
         on_finish: OnFinish | None = None,
         formats: Sequence[RequestFormat] = DEFAULT_FORMATS,
+        cors: Sequence[str] = (),
         **router: Any,
     ) -> None:
         if "dependencies" in router:
@@ -203,15 +206,17 @@ class LLMStreamPlugin(InitPlugin, ReceiveRoutePlugin):
                 options=options,
                 on_finish=on_finish,
                 formats=formats,
+                cors=cors,
             )
         self._app = answer
         self._path = path
-        self._router: dict[str, Any] = {"tags": ["chat"], **router, "guards": [*guards]}
+        self._router: dict[str, Any] = {"tags": ["chat"], **router}
+        self._guards = [*guards]
 
     def on_app_init(self, app_config: AppConfig) -> AppConfig:
         """Called by Litestar: adds the routes."""
         if self._app is not None:
-            handlers = _handlers(self._app)
+            handlers = _handlers(self._app, self._guards)
             app_config.route_handlers.append(
                 Router(self._path, route_handlers=handlers, **self._router)
             )
@@ -228,25 +233,32 @@ class LLMStreamPlugin(InitPlugin, ReceiveRoutePlugin):
                     handler.status_code = 200
 
 
-def _handlers(app: ChatApp) -> list[HTTPRouteHandler]:
+def _handlers(app: ChatApp, guards: list[Guard]) -> list[HTTPRouteHandler]:
     routes = openapi.routes(app.formats)
     # HEAD has handlers of its own, which stay out of the document.
     heads = [route._replace(method="HEAD") for route in routes if route.method == "GET"]
-    return [_handler(app, route) for route in routes + heads]
+    by_path = {route.path: route._replace(method="OPTIONS") for route in routes}
+    return [
+        # First, or Litestar would make some of its own.
+        *(_handler(app, route, []) for route in by_path.values()),
+        *(_handler(app, route, guards) for route in routes + heads),
+    ]
 
 
-def _handler(app: ChatApp, route: openapi.Route) -> HTTPRouteHandler:
+def _handler(app: ChatApp, route: openapi.Route, guards: list[Guard]) -> HTTPRouteHandler:
     async def handler(request: Request[Any, Any, Any]) -> Response[bytes]:
         # Litestar's path parameters begin with their slash.
         id = str(request.path_params.get("id", "")).lstrip("/")
         return _ChatResponse(app, route.path.replace("{id}", id).rstrip("/"))
 
+    handler.__name__ = route.method.lower()  # goes into the operation's id
     return HTTPRouteHandler(
         route.path.replace("{id}", "{id:path}"),
         http_method=[HttpMethod(route.method)],
         status_code=200,
+        guards=guards,
         request_max_body_size=None,
-        include_in_schema=route.method != "HEAD",
+        include_in_schema=route.method not in ("HEAD", "OPTIONS"),
         summary=route.operation["summary"],
         description=route.operation.get("description"),
         operation_class=_operation(route.operation),

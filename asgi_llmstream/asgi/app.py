@@ -10,7 +10,7 @@ from msgspec.structs import replace
 
 from ..errors import BadRequest, LLMStreamError, MethodNotAllowed, NotFound
 from ..formats import DEFAULT_FORMATS, AnthropicMessages, Format, OpenAIChat
-from ..formats.base import RequestFormat, answers_whole, has_envelope
+from ..formats.base import Method, RequestFormat, answers_whole, has_envelope, schema_of
 from ..formats.models import model_list, model_object
 from ..formats.wire import decode_json, dumps
 from ..options import DEFAULT_OPTIONS, StreamOptions
@@ -19,6 +19,7 @@ from ..request import ChatRequest
 from ..runtime import OnFinish, process_signals
 from ..sse import last_event_id
 from .admission import Door
+from .cors import Cors
 from .http import (
     Receive,
     Scope,
@@ -47,9 +48,9 @@ class ChatApp:
     """An ASGI application that answers chat requests with what `answer` yields.
 
     Below wherever it is mounted, and below `/v1` there too, it has a route for each of its
-    formats, as `POST /chat/completions` for `OpenAIChat` and `GET /events?prompt=` for `Events`;
-    and `GET /models` and `GET /models/{id}` with the models' names, in Anthropic's words where its
-    client asks.
+    formats, as `POST /chat/completions` for `OpenAIChat` and `GET /events?prompt=` for `Events`
+    and `POST /events`, which are described at `GET /events/schema`; and `GET /models` and
+    `GET /models/{id}` with the models' names, in Anthropic's words where its client asks.
 
     Args:
         answer: called once per request; an async generator function is the usual shape.
@@ -61,10 +62,12 @@ class ChatApp:
         formats: the protocols to speak, each at its `route`; all that there are if left out.
         prefix: the path where it is, as "/ai", for dispatchers that pass the whole path on and do
             not say so in `root_path`, as Django's and Quart's.
+        cors: the origins whose pages may use it beside those of its own site, as
+            "http://localhost:5173"; "*" for every page, without its visitor's cookies.
 
     Raises:
-        ValueError: if `models` is empty, two formats have the same route, or `prefix` does not
-            begin with a slash.
+        ValueError: if `models` is empty, two formats have the same route, `prefix` does not
+            begin with a slash, or `cors` has what is no origin.
     """
 
     def __init__(
@@ -77,6 +80,7 @@ class ChatApp:
         on_finish: OnFinish | None = None,
         formats: Sequence[RequestFormat] = DEFAULT_FORMATS,
         prefix: str = "",
+        cors: Sequence[str] = (),
     ) -> None:
         if prefix and not prefix.startswith("/"):
             raise ValueError(f"prefix must begin with a slash: {prefix!r}")
@@ -86,12 +90,15 @@ class ChatApp:
         self._by_route = {format.route: format for format in formats}
         if len(self._by_route) < len(self.formats):
             raise ValueError("two formats have the same route: give each one of its own")
+        known = ((f"{format.route}/schema", schema_of(format)) for format in self.formats)
+        self._schemas = {path: dumps(schema) for path, schema in known if schema is not None}
         self._prefix = prefix.rstrip("/")
         self._answer = answer
         self._models = list(models)
         self._any_model = any_model or self._models == ["default"]
         self._created = int(options.clock.time())
         self._door = Door(options, on_finish, options.max_streams)
+        self._cors = Cors(cors)
         self._lifespans = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -103,7 +110,7 @@ class ChatApp:
             await send({"type": "websocket.close", "code": 1000})
         elif scope["type"] == "http":
             path = below(self._prefix, route_path(scope))
-            if path not in self._by_route:
+            if path not in self._by_route and path not in self._schemas:
                 path = below(_VERSION, path)
             await self.respond(path, scope, receive, send)
 
@@ -116,6 +123,7 @@ class ChatApp:
             path: below the mount, as "/chat/completions".
             scope: of the request, as are the others.
         """
+        send = self._cors.allowing(scope, send)
         if scope["method"] == "HEAD":
             send = without_body(send)
         with process_signals.watching():
@@ -155,25 +163,29 @@ class ChatApp:
     def _handler(self, path: str, method: str) -> _Handler:
         if method != "OPTIONS":
             self._door.check()
-        main, handler = self._route(path)
-        allowed = ("GET", "HEAD", "OPTIONS") if main == "GET" else (main, "OPTIONS")
+        methods, handler = self._route(path)
+        head = ["HEAD"] if "GET" in methods else []
+        allowed = (*sorted([*methods, *head]), "OPTIONS")
         if method not in allowed:
             raise MethodNotAllowed(allowed)
-        return partial(_say_what_is_allowed, allowed) if method == "OPTIONS" else handler
+        return partial(self._say_what_is_allowed, allowed) if method == "OPTIONS" else handler
 
-    def _route(self, path: str) -> tuple[str, _Handler]:
+    def _route(self, path: str) -> tuple[tuple[Method, ...], _Handler]:
         if format := self._by_route.get(path):
-            return format.method, partial(self._converse, format)
+            return format.methods, partial(self._converse, format)
+        if schema := self._schemas.get(path):
+            return ("GET",), partial(_send_schema, schema)
         if path == "/models":
-            return "GET", self._list_models
+            return ("GET",), self._list_models
         if path.startswith("/models/"):
-            return "GET", partial(self._one_model, path.removeprefix("/models/"))
+            return ("GET",), partial(self._one_model, path.removeprefix("/models/"))
         raise NotFound(f"There is nothing at {path}.")
 
     async def _converse(
         self, format: RequestFormat, scope: Scope, receive: Receive, send: Send
     ) -> None:
-        if format.method == "GET":
+        if scope["method"] != "POST":
+            self._cors.check_site(scope)
             request = format.decode(query_fields(scope))
             if has_envelope(format) and last_event_id(scope["headers"]) is not None:
                 # It would run the model again. 204 makes an EventSource stop reconnecting.
@@ -212,6 +224,13 @@ class ChatApp:
         )
         await stream.answer(self._door, scope, receive, send, request)
 
+    async def _say_what_is_allowed(
+        self, allowed: tuple[str, ...], scope: Scope, receive: Receive, send: Send
+    ) -> None:
+        # Also while the server drains: a browser shows no answer to who asked in vain.
+        allow = (b"allow", ", ".join(allowed).encode("ascii"))
+        await send_empty(send, 204, [allow, *self._cors.preflight(scope, allowed)])
+
     async def _list_models(self, scope: Scope, receive: Receive, send: Send) -> None:
         anthropic = _asks_for_anthropic(scope)
         models = model_list(self._models, self._created, for_anthropic=anthropic)
@@ -242,8 +261,5 @@ def _asks_for_anthropic(scope: Scope) -> bool:
     return any(name == b"anthropic-version" for name, _ in scope["headers"])
 
 
-async def _say_what_is_allowed(
-    allowed: tuple[str, ...], scope: Scope, receive: Receive, send: Send
-) -> None:
-    # Also while the server drains: a browser shows no answer to who asked in vain.
-    await send_empty(send, 204, [(b"allow", ", ".join(allowed).encode("ascii"))])
+async def _send_schema(schema: bytes, scope: Scope, receive: Receive, send: Send) -> None:
+    await send_json(send, 200, schema)

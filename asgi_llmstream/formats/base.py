@@ -14,18 +14,27 @@ __all__ = [
     "DocumentedFormat",
     "Encoder",
     "Format",
+    "Method",
     "Operation",
     "PlainFormat",
+    "PublishedFormat",
     "RequestFormat",
+    "Schema",
     "WholeFormat",
     "answers_whole",
     "has_envelope",
     "is_plain",
     "says_failures",
+    "schema_of",
 ]
 
 Encoder = Callable[[Event], bytes]
 """Turns the events of one stream, in order, into bytes; empty where the format has no word."""
+
+Method = Literal["GET", "POST"]
+
+Schema = dict[str, Any]
+"""A JSON Schema (2020-12)."""
 
 Operation = dict[str, Any]
 """An Operation Object (OpenAPI 3.1 section 4.8.10), or the part of one that we know."""
@@ -59,13 +68,13 @@ class RequestFormat(Format, Protocol):
 
     Attributes:
         route: where, below the app's mount, as "/chat/completions".
-        method: "POST"; or "GET", whose requests are query strings.
+        methods: "POST", and "GET", whose requests are query strings; one of them or both.
         names_model: whether its requests name the model: then one that does not is refused where
             there are several.
     """
 
     route: ClassVar[str]
-    method: ClassVar[Literal["GET", "POST"]]
+    methods: ClassVar[tuple[Method, ...]]
     names_model: ClassVar[bool]
 
     def decode(self, fields: dict[str, Any], /) -> ChatRequest:
@@ -101,8 +110,15 @@ class PlainFormat(Format, Protocol):
 class DocumentedFormat(RequestFormat, Protocol):
     """A format that knows more of its route than that it takes JSON and gives a stream."""
 
-    def operation(self) -> Operation:
+    def operation(self, method: Method, /) -> Operation:
         """The route in an OpenAPI document."""
+
+
+class PublishedFormat(RequestFormat, Protocol):
+    """A format of our own: no vendor says what it looks like."""
+
+    def schema(self) -> Schema | None:
+        """The schema of its events' data; None if that is not ours to say."""
 
 
 def answers_whole(format: Format) -> TypeGuard[WholeFormat]:
@@ -113,6 +129,12 @@ def answers_whole(format: Format) -> TypeGuard[WholeFormat]:
 def is_plain(format: Format) -> TypeGuard[PlainFormat]:
     """Tell whether the format is no event stream."""
     return hasattr(format, "media_type")
+
+
+def schema_of(format: RequestFormat | PublishedFormat) -> Schema | None:
+    """Return what the format's events look like, if it says so."""
+    schema = getattr(format, "schema", None)
+    return schema() if schema is not None else None
 
 
 def has_envelope(format: Format) -> bool:

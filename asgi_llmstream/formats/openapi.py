@@ -6,11 +6,19 @@ written out, without references.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 from ..errors import NotFound, Overloaded
-from .base import DocumentedFormat, Operation, RequestFormat, answers_whole, is_plain
+from .base import (
+    DocumentedFormat,
+    Method,
+    Operation,
+    RequestFormat,
+    answers_whole,
+    is_plain,
+    schema_of,
+)
 from .shapes.openapi import (
     ANSWER_ERRORS,
     ANYTHING,
@@ -47,25 +55,46 @@ class Route(NamedTuple):
 
 def routes(formats: Iterable[RequestFormat]) -> list[Route]:
     """All that a `ChatApp` with these formats answers."""
+    known = [*formats]
     return [
-        *(Route(f.method, f.route, f.route[1:].replace("/", "_"), _answer(f)) for f in formats),
+        *(route for format in known for route in _answers(format)),
+        *(_schema(format) for format in known if schema_of(format) is not None),
         Route("GET", "/models", "models", _models()),
         Route("GET", "/models/{id}", "model", _model()),
     ]
 
 
-def _answer(format: RequestFormat | DocumentedFormat) -> Operation:
+def _answers(format: RequestFormat) -> Iterator[Route]:
+    for method in format.methods:
+        name = _name(format) + ("_post" if method != format.methods[0] else "")
+        yield Route(method, format.route, name, _answer(format, method))
+
+
+def _name(format: RequestFormat) -> str:
+    return format.route[1:].replace("/", "_")
+
+
+def _schema(format: RequestFormat) -> Route:
+    response = json_response("A JSON Schema (2020-12).", ANYTHING)
+    operation = {
+        "summary": f"Describe the events of {format.route}",
+        "responses": {"200": response},
+    }
+    return Route("GET", f"{format.route}/schema", f"{_name(format)}_schema", operation)
+
+
+def _answer(format: RequestFormat | DocumentedFormat, method: Method) -> Operation:
     """The format's own operation; of one that has none, what holds for all: a vendor documents
     his protocol better than we could here."""
     operation = getattr(format, "operation", None)
     if operation is not None:
-        own: Operation = operation()
+        own: Operation = operation(method)
         return own
     name = type(format).__name__
     content = {format.media_type: {"schema": STRING}} if is_plain(format) else {**EVENT_STREAM}
     if answers_whole(format):
         content["application/json"] = {"schema": ANYTHING}
-    body = {"requestBody": json_body(ANYTHING)} if format.method == "POST" else {}
+    body = {"requestBody": json_body(ANYTHING)} if method == "POST" else {}
     return {
         "summary": f"Create an answer ({name})",
         **body,

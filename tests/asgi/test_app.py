@@ -47,7 +47,7 @@ class Own:
     names_model: ClassVar = False
 
     def __init__(self, method: Literal["GET", "POST"] = "POST") -> None:
-        self.method: Any = method
+        self.methods: Any = (method,)
         self.decoded: list[dict[str, Any]] = []
 
     def encoder(self) -> Encoder:
@@ -132,7 +132,8 @@ async def test_a_path_that_is_none_is_a_404() -> None:
     ("method", "path", "allow"),
     [
         ("GET", "/chat/completions", "POST, OPTIONS"),
-        ("POST", "/events", "GET, HEAD, OPTIONS"),
+        ("PUT", "/events", "GET, HEAD, POST, OPTIONS"),
+        ("POST", "/events/schema", "GET, HEAD, OPTIONS"),
         ("DELETE", "/models", "GET, HEAD, OPTIONS"),
         ("HEAD", "/chat/completions", "POST, OPTIONS"),
     ],
@@ -149,7 +150,7 @@ async def test_a_wrong_method_is_a_405_that_says_which_are_right(
     ("path", "allow"),
     [
         ("/chat/completions", "POST, OPTIONS"),
-        ("/events", "GET, HEAD, OPTIONS"),
+        ("/events", "GET, HEAD, POST, OPTIONS"),
         ("/models/default", "GET, HEAD, OPTIONS"),
     ],
 )
@@ -238,7 +239,7 @@ async def test_a_format_that_only_streams_refuses_other_requests_before_anything
 
 
 class Documented(Own):
-    def operation(self) -> Operation:
+    def operation(self, method: str, /) -> Operation:
         return {"summary": "Mine", "responses": {}}
 
 

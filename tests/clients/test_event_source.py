@@ -4,12 +4,20 @@ from __future__ import annotations
 
 import threading
 from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import anyio
 import pytest
 
-from asgi_llmstream import ChatApp, ChatRequest, LLMStream, ServerSentEvent, StreamOptions
+from asgi_llmstream import (
+    ChatApp,
+    ChatRequest,
+    LLMStream,
+    RateLimited,
+    ServerSentEvent,
+    StreamOptions,
+)
 from asgi_llmstream.asgi.http import query_fields
 from asgi_llmstream.formats import Events
 from asgi_llmstream.sse import last_event_id
@@ -32,8 +40,10 @@ prompt => new Promise(resolve => {
 """
 
 
-async def send_page(send: Any) -> None:
+async def send_page(send: Any, cookie: bytes | None = None) -> None:
     headers = [(b"content-type", b"text/html")]
+    if cookie is not None:
+        headers.append((b"set-cookie", cookie))
     await send({"type": "http.response.start", "status": 200, "headers": headers})
     await send({"type": "http.response.body", "body": b"<!doctype html><title>t</title>"})
 
@@ -160,3 +170,108 @@ def test_an_event_source_resumes_by_the_applications_own_ids(browser: Any) -> No
         page.close()
     assert seen == [[str(n), f"number {n}"] for n in range(1, 7)]
     assert site.came_from == [None, "2", "4"]
+
+
+# A page of another origin, with its visitor's cookie: what its script may read.
+FETCH = """
+async ([url, body]) => {
+  try {
+    const headers = {"content-type": "application/json", "x-own": "1"};
+    const response = await fetch(url, {
+      method: "POST", headers, body: JSON.stringify(body), credentials: "include"});
+    return [response.status, response.headers.get("retry-after"), await response.text()];
+  } catch (error) { return [error.name]; }
+}
+"""
+LISTEN_THERE = """
+url => new Promise(resolve => {
+  let text = "";
+  const source = new EventSource(url, {withCredentials: true});
+  source.addEventListener("part-delta", e => text += JSON.parse(e.data).text);
+  source.addEventListener("run-finished", () => { source.close(); resolve(text); });
+  source.onerror = () => { source.close(); resolve("closed: " + text); };
+})
+"""
+CHAT = {"messages": [{"role": "user", "content": "hi"}], "stream": True}
+REFUSED = {"messages": [{"role": "user", "content": "refuse"}], "stream": True}
+
+
+class Api:
+    """A chat on one port, whose cookies are seen, and the pages that use it on another."""
+
+    def __init__(self, *origins: str) -> None:
+        self.cookies: list[bytes] = []
+        self.sites: list[bytes] = []
+        self._chat = ChatApp(self._answer, cors=origins)
+
+    async def _answer(self, request: ChatRequest) -> AsyncIterator[str]:
+        headers = dict(request.scope["headers"])
+        self.cookies.append(headers.get(b"cookie", b""))
+        self.sites.append(headers.get(b"sec-fetch-site", b""))
+        if request.prompt == "refuse":
+            raise RateLimited(retry_after=7)
+        yield "Hello"
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        if scope.get("path") == "/":
+            await send_page(send, cookie=b"who=Ada")
+        else:
+            await self._chat(scope, receive, send)
+
+
+async def page_app(scope: Any, receive: Any, send: Any) -> None:
+    if scope["type"] == "http":
+        await send_page(send)
+
+
+@contextmanager
+def page_elsewhere(browser: Any, *, allowed: bool, host: str = "127.0.0.1") -> Iterator[Any]:
+    """A page of another port, the API's address and the API; the browser has the API's cookie."""
+    with serve(page_app) as there:
+        there = there.replace("127.0.0.1", host)
+        api = Api(there) if allowed else Api()
+        with serve(api) as url:
+            page = browser.new_page()
+            page.goto(url)
+            page.goto(there)
+            yield page, url, api
+            page.close()
+
+
+def test_a_page_of_another_port_asks_reads_and_sends_its_visitors_cookie(browser: Any) -> None:
+    with page_elsewhere(browser, allowed=True) as (page, url, api):
+        status, _, body = page.evaluate(FETCH, [f"{url}/chat/completions", CHAT])
+        assert (status, "Hello" in body) == (200, True)
+        refused = page.evaluate(FETCH, [f"{url}/chat/completions", REFUSED])
+        assert refused[:2] == [429, "7"]
+        assert page.evaluate(LISTEN_THERE, f"{url}/events?prompt=hi") == "Hello"
+    assert api.cookies == [b"who=Ada"] * 3
+    assert api.sites == [b"same-site"] * 3
+
+
+def test_a_page_of_another_site_reads_too_if_it_is_named(browser: Any) -> None:
+    with page_elsewhere(browser, allowed=True, host="localhost") as (page, url, api):
+        assert page.evaluate(LISTEN_THERE, f"{url}/events?prompt=hi") == "Hello"
+    assert api.sites == [b"cross-site"]
+
+
+def test_a_page_that_is_not_named_reads_nothing(browser: Any) -> None:
+    with page_elsewhere(browser, allowed=False) as (page, url, api):
+        assert page.evaluate(FETCH, [f"{url}/chat/completions", CHAT]) == ["TypeError"]
+        assert page.evaluate(LISTEN_THERE, f"{url}/events?prompt=hi") == "closed: "
+    # The POST was never sent. Of a page of the same site the GET was, and not shown to it.
+    assert api.sites == [b"same-site"]
+
+
+def test_another_sites_page_makes_no_visitor_pay(browser: Any) -> None:
+    with page_elsewhere(browser, allowed=False, host="localhost") as (page, url, api):
+        assert page.evaluate(LISTEN_THERE, f"{url}/events?prompt=hi") == "closed: "
+        image = "url => new Promise(r => { const i = new Image(); i.onerror = r; i.src = url; })"
+        page.evaluate(image, f"{url}/events?prompt=hi")
+        with page.expect_navigation() as followed:  # a link
+            page.evaluate("url => { location.href = url; }", f"{url}/events?prompt=hi")
+        assert followed.value.status == 403
+        assert api.sites == []
+        # The visitor himself may type it in.
+        assert page.goto(f"{url}/events?prompt=hi").status == 200
+    assert api.sites == [b"none"]

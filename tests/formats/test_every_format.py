@@ -626,7 +626,7 @@ every_event_stream = pytest.mark.parametrize("format", EVENT_STREAMS, ids=lambda
 def asking(format: RequestFormat, asked: Any = None) -> dict[str, Any]:
     """The arguments of a client's request."""
     asked = ASK[type(format)] if asked is None else asked
-    if format.method == "GET":
+    if "GET" in format.methods:
         return {"method": "GET", "path": f"{format.route}?{asked}"}
     key = "body" if isinstance(asked, bytes) else "json"
     headers = {"content-type": "application/json"}
@@ -714,7 +714,7 @@ def refused() -> Iterator[Any]:
     }
     for format in DEFAULT_FORMATS:
         kind = type(format)
-        if format.method == "GET":
+        if "GET" in format.methods:
             for query in ("", "prompt=", "model=m"):
                 yield pytest.param(format, query, "prompt", id=f"{format.route}?{query}")
             continue

@@ -97,7 +97,9 @@ def test_the_routers_document_is_valid_and_names_the_event_stream() -> None:
         "POST /v1/ui",
         "POST /v1/ag-ui",
         "GET /v1/events",
+        "POST /v1/events",
         "POST /v1/text",
+        "GET /v1/events/schema",
         "GET /v1/models",
         "GET /v1/models/{id}",
     ]

@@ -109,10 +109,12 @@ def test_the_plugins_document_is_valid_and_names_the_event_stream() -> None:
     documented = operations(with_plugin(Answers()))
     assert sorted(documented) == [
         "GET /v1/events",
+        "GET /v1/events/schema",
         "GET /v1/models",
         "GET /v1/models/{id}",
         "POST /v1/ag-ui",
         "POST /v1/chat/completions",
+        "POST /v1/events",
         "POST /v1/messages",
         "POST /v1/responses",
         "POST /v1/text",

@@ -69,7 +69,7 @@ from ...events import (
 )
 from ...message import merged
 from ...request import ChatRequest
-from ..base import Encoder
+from ..base import Encoder, Method
 from ..shapes.chat import told_of
 from ..shapes.failures import failed
 from ..shapes.items import fields_of
@@ -103,7 +103,7 @@ class AGUI(Struct, frozen=True, kw_only=True):
     headers: ClassVar[tuple[tuple[bytes, bytes], ...]] = ()
     carries_raw: ClassVar[bool] = False
     route: ClassVar[str] = "/ag-ui"
-    method: ClassVar[Literal["GET", "POST"]] = "POST"
+    methods: ClassVar[tuple[Method, ...]] = ("POST",)
     names_model: ClassVar[bool] = False
 
     def encoder(self) -> Encoder:

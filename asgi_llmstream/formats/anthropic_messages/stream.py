@@ -27,7 +27,7 @@ Blocks follow each other on the wire, while tool calls may grow beside each othe
 
 from __future__ import annotations
 
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar
 
 import msgspec
 from msgspec import Struct
@@ -53,7 +53,7 @@ from ...events import (
 )
 from ...message import Message
 from ...request import ChatRequest
-from ..base import Encoder
+from ..base import Encoder, Method
 from ..shapes.citations import Citations
 from ..shapes.failures import failed
 from ..shapes.sequence import Sequence
@@ -78,7 +78,7 @@ class AnthropicMessages(Struct, frozen=True, kw_only=True):
     headers: ClassVar[tuple[tuple[bytes, bytes], ...]] = ()
     carries_raw: ClassVar[bool] = False
     route: ClassVar[str] = "/messages"
-    method: ClassVar[Literal["GET", "POST"]] = "POST"
+    methods: ClassVar[tuple[Method, ...]] = ("POST",)
     names_model: ClassVar[bool] = True
 
     def encoder(self) -> Encoder:

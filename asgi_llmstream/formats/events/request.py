@@ -1,4 +1,4 @@
-"""The query of `GET /events`, as a `ChatRequest`."""
+"""The query of `GET /events` and the body of `POST /events`, as a `ChatRequest`."""
 
 from __future__ import annotations
 
@@ -6,22 +6,26 @@ from typing import Any
 
 from ...errors import BadRequest
 from ...request import ChatMessage, ChatRequest
+from ..shapes.chat_body import decode_body
 from ..shapes.fields import ModelName, convert
 
 __all__ = ["decode_request"]
 
 
-def decode_request(query: dict[str, Any]) -> ChatRequest:
-    """The `prompt` of a query, and its `model`, if it names one.
+def decode_request(fields: dict[str, Any]) -> ChatRequest:
+    """A conversation, `messages` and what else chat completions take; or a `prompt`, and the
+    `model`, if it is named.
 
     Raises:
-        BadRequest: without a prompt; if the model's name is too long.
+        BadRequest: with neither; if a field is not valid.
     """
-    prompt = query.get("prompt")
+    if "messages" in fields:
+        return decode_body({"stream": True, **fields})
+    prompt = fields.get("prompt")
     if not prompt:
-        raise BadRequest("The query needs a prompt.", param="prompt", code="missing_field")
+        raise BadRequest("There has to be a prompt.", param="prompt", code="missing_field")
     return ChatRequest(
-        messages=[ChatMessage(role="user", content=prompt)],
-        model=convert(query.get("model", ""), ModelName, "model"),
+        messages=[ChatMessage(role="user", content=convert(prompt, str, "prompt"))],
+        model=convert(fields.get("model", ""), ModelName, "model"),
         stream=True,
     )

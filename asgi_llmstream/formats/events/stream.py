@@ -6,7 +6,7 @@ which `EventSource` uses for its own connection errors.
 
 from __future__ import annotations
 
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar
 
 import msgspec
 from msgspec import Struct
@@ -16,16 +16,18 @@ from ...errors import LLMStreamError
 from ...events import Event, ItemAdded, PartDelta, RunStarted
 from ...request import ChatRequest
 from ...sse import ServerSentEvent
-from ..base import Encoder, Operation
+from ..base import Encoder, Method, Operation, Schema
 from ..wire import dumps, quote
 from .openapi import operation
 from .request import decode_request
+from .schema import event_schema
 
 __all__ = ["Events"]
 
 
 class Events(Struct, frozen=True, kw_only=True):
-    """The format of `GET /events`.
+    """The format of `GET /events?prompt=`, and of `POST /events` with a whole conversation in
+    OpenAI chat's words. `GET /events/schema` is the JSON Schema of its events.
 
     Args:
         retry: milliseconds after which an `EventSource` reconnects; its own default if None.
@@ -33,6 +35,8 @@ class Events(Struct, frozen=True, kw_only=True):
             `ServerSentEvent`s only, and they go out exactly as they are, with nothing of ours
             between them but heartbeats. Their ids, and `Last-Event-ID`, are then the
             application's, and a stream that breaks off has no last word: the connection does.
+        offered: the names of the tools that the client runs; None if unknown, as of an
+            `EventSource`.
 
     Raises:
         ValueError: if `retry` is negative, or would need the envelope.
@@ -40,12 +44,12 @@ class Events(Struct, frozen=True, kw_only=True):
 
     retry: int | None = None
     envelope: bool = True
+    offered: frozenset[str] | None = None
 
     headers: ClassVar[tuple[tuple[bytes, bytes], ...]] = ()
     carries_raw: ClassVar[bool] = True
-    offered: ClassVar[None] = None
     route: ClassVar[str] = "/events"
-    method: ClassVar[Literal["GET", "POST"]] = "GET"
+    methods: ClassVar[tuple[Method, ...]] = ("GET", "POST")
     names_model: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
@@ -61,7 +65,9 @@ class Events(Struct, frozen=True, kw_only=True):
         return decode_request(fields)
 
     def for_request(self, request: ChatRequest) -> Events:
-        return self
+        if "messages" not in request.body:
+            return self
+        return msgspec.structs.replace(self, offered=request.offered)
 
     def error_body(self, error: LLMStreamError) -> bytes:
         fields: dict[str, Any] = {
@@ -74,8 +80,11 @@ class Events(Struct, frozen=True, kw_only=True):
             fields["param"] = error.param
         return dumps(fields)
 
-    def operation(self) -> Operation:
-        return operation()
+    def operation(self, method: Method, /) -> Operation:
+        return operation(method, has_envelope=self.envelope)
+
+    def schema(self) -> Schema | None:
+        return event_schema() if self.envelope else None
 
 
 def _as_it_is(event: Event) -> bytes:

@@ -11,7 +11,7 @@ of any, calls that others than the client answer, tool results, sources, files, 
 
 from __future__ import annotations
 
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar
 
 import msgspec
 from msgspec import Struct
@@ -31,7 +31,7 @@ from ...events import (
 )
 from ...message import Message
 from ...request import ChatRequest, google
-from ..base import Encoder, Operation
+from ..base import Encoder, Method, Operation
 from ..shapes import chat
 from ..shapes.failures import error_object, failed
 from ..shapes.sequence import Sequence
@@ -66,7 +66,7 @@ class OpenAIChat(Struct, frozen=True, kw_only=True):
     headers: ClassVar[tuple[tuple[bytes, bytes], ...]] = ()
     carries_raw: ClassVar[bool] = False
     route: ClassVar[str] = "/chat/completions"
-    method: ClassVar[Literal["GET", "POST"]] = "POST"
+    methods: ClassVar[tuple[Method, ...]] = ("POST",)
     names_model: ClassVar[bool] = True
 
     def encoder(self) -> Encoder:
@@ -86,7 +86,7 @@ class OpenAIChat(Struct, frozen=True, kw_only=True):
     def whole_body(self, started: RunStarted, message: Message) -> bytes:
         return whole_body(self.reasoning_field, started, message)
 
-    def operation(self) -> Operation:
+    def operation(self, method: Method, /) -> Operation:
         return operation()
 
 

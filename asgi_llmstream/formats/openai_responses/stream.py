@@ -33,7 +33,7 @@ follow each other, since clients' accumulators take calls that grow beside each 
 
 from __future__ import annotations
 
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar
 
 import msgspec
 from msgspec import Struct, field
@@ -54,7 +54,7 @@ from ...events import (
 )
 from ...message import Message
 from ...request import ChatRequest, Decision
-from ..base import Encoder
+from ..base import Encoder, Method
 from ..shapes.chat import told_of
 from ..shapes.citations import Citations
 from ..shapes.failures import error_object, failed
@@ -104,7 +104,7 @@ class OpenAIResponses(Struct, frozen=True, kw_only=True):
     headers: ClassVar[tuple[tuple[bytes, bytes], ...]] = ()
     carries_raw: ClassVar[bool] = False
     route: ClassVar[str] = "/responses"
-    method: ClassVar[Literal["GET", "POST"]] = "POST"
+    methods: ClassVar[tuple[Method, ...]] = ("POST",)
     names_model: ClassVar[bool] = True
 
     def encoder(self) -> Encoder:

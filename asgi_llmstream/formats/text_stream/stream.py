@@ -11,14 +11,14 @@ nothing tells.)
 
 from __future__ import annotations
 
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar
 
 from msgspec import Struct
 
 from ...errors import LLMStreamError
 from ...events import Event, PartDelta
 from ...request import ChatRequest
-from ..base import Encoder
+from ..base import Encoder, Method
 from ..wire import dumps, utf8
 from .request import decode_request
 
@@ -34,7 +34,7 @@ class TextStream(Struct, frozen=True, kw_only=True):
     carries_raw: ClassVar[bool] = False
     offered: ClassVar[None] = None
     route: ClassVar[str] = "/text"
-    method: ClassVar[Literal["GET", "POST"]] = "POST"
+    methods: ClassVar[tuple[Method, ...]] = ("POST",)
     names_model: ClassVar[bool] = False
 
     def encoder(self) -> Encoder:

@@ -41,7 +41,7 @@ does not know kills its stream in 5.0.0 to 5.0.200, 6.0.0 to 6.0.230 and 7.0.0 (
 from __future__ import annotations
 
 import json
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar
 
 import msgspec
 from msgspec import Struct
@@ -74,7 +74,7 @@ from ...events import (
     StepStarted,
 )
 from ...request import ChatRequest
-from ..base import Encoder
+from ..base import Encoder, Method
 from ..shapes.chat import told_of
 from ..shapes.failures import failed
 from ..shapes.items import fields_of
@@ -107,7 +107,7 @@ class UIMessages(Struct, frozen=True, kw_only=True):
     carries_raw: ClassVar[bool] = False
     offered: ClassVar[None] = None
     route: ClassVar[str] = "/ui"
-    method: ClassVar[Literal["GET", "POST"]] = "POST"
+    methods: ClassVar[tuple[Method, ...]] = ("POST",)
     names_model: ClassVar[bool] = False
 
     def encoder(self) -> Encoder:

@@ -67,7 +67,7 @@ class Question:
         method, path = "GET", self.route
         if self.format is None:
             path += f"?{quote(prompt)}"
-        elif self.format.method == "GET":
+        elif "GET" in self.format.methods:
             path += f"?prompt={quote(prompt)}"
         else:
             method, body = "POST", json.dumps(self._body(prompt)).encode()
