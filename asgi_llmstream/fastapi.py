@@ -7,13 +7,13 @@ mounts and documents none.
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import aclosing
 from types import AsyncGeneratorType
-from typing import Any
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Request
-from fastapi.params import Depends
+from fastapi.params import Body, Depends, Param
 from fastapi.routing import APIRoute
 from starlette.requests import ClientDisconnect
 from starlette.responses import Response
@@ -21,9 +21,10 @@ from starlette.types import Receive, Scope, Send
 
 from .asgi.app import Answer, ChatApp
 from .asgi.http import receive_again
+from .asgi.parameters import further_parameters, waiting
 from .formats import DEFAULT_FORMATS, RequestFormat, openapi
 from .options import DEFAULT_OPTIONS, StreamOptions
-from .producers import Producer
+from .producers import Producer, name_of
 from .runtime import OnFinish
 from .starlette import LLMStreamResponse as StarletteResponse
 
@@ -46,7 +47,9 @@ def chat_router(
 
     Args:
         answer: called once per request, as for `ChatApp`; or a `ChatApp`, which then has the
-            settings that follow, and they are not looked at.
+            settings that follow, and they are not looked at. What it takes behind the request is
+            FastAPI's to fill in and to document, as for a route: `Depends`, `Header`, `Query` and
+            the like, and all without a default. Yield-dependencies exit behind the stream.
         dependencies: run before `answer` is called; what they raise is the response. One that
             reads the body has to do so with `await request.body()` or `.json()`.
         models: the names to list, as for `ChatApp`.
@@ -60,10 +63,14 @@ def chat_router(
 
     Raises:
         ValueError: if `models` is empty.
+        TypeError: if `answer` takes what FastAPI would read from the body, which is the chat's.
     """
+    own = answer.answer if isinstance(answer, ChatApp) else answer
+    parameters = further_parameters(own, _MARKS)
+    _check(own, parameters)
     if not isinstance(answer, ChatApp):
         answer = ChatApp(
-            answer,
+            waiting(answer, parameters),
             models=models,
             any_model=any_model,
             options=options,
@@ -73,8 +80,9 @@ def chat_router(
         )
     api = APIRouter(dependencies=[*dependencies], **{"tags": ["chat"], **router})
     routes = openapi.routes(answer.formats)
+    answered = {format.route for format in answer.formats}
     for route in routes:
-        _add_route(api, answer, route)
+        _add_route(api, answer, route, parameters if route.path in answered else [])
     for path in dict.fromkeys(route.path for route in routes):
         _add_options(api, answer, path)
     return api
@@ -97,10 +105,14 @@ def _path(path: str, request: Request) -> str:
     return path.replace("{id}", request.path_params.get("id", "")).rstrip("/")
 
 
-def _add_route(api: APIRouter, app: ChatApp, route: openapi.Route) -> None:
-    async def endpoint(request: Request) -> Response:
-        return _ChatResponse(app, _path(route.path, request), request)
+def _add_route(
+    api: APIRouter, app: ChatApp, route: openapi.Route, parameters: list[inspect.Parameter]
+) -> None:
+    async def respond(request: Request, arguments: dict[str, Any]) -> Response:
+        answering = app.giving(**arguments) if arguments else app
+        return _ChatResponse(answering, _path(route.path, request), request)
 
+    endpoint = _endpoint(respond, parameters)
     path = _converted(route.path)
     api.add_api_route(
         path,
@@ -115,6 +127,50 @@ def _add_route(api: APIRouter, app: ChatApp, route: openapi.Route) -> None:
         # FastAPI would give both methods of one route the same operation id.
         api.add_api_route(
             path, endpoint, methods=["HEAD"], name=route.name, include_in_schema=False
+        )
+
+
+# FastAPI's, of a parameter: where it comes from.
+_MARKS = (Depends, Param, Body)
+
+
+def _endpoint(
+    respond: Callable[[Request, dict[str, Any]], Awaitable[Response]],
+    parameters: list[inspect.Parameter],
+) -> Callable[..., Awaitable[Response]]:
+    """Return an endpoint that has these parameters, as FastAPI reads them off its signature."""
+
+    async def endpoint(**given: Any) -> Response:
+        return await respond(given.pop(_OURS), given)
+
+    # As a dependency: a `Request` of the answer's own would take its place.
+    asked = Annotated[Request, Depends(_asked)]
+    ours = inspect.Parameter(_OURS, inspect.Parameter.KEYWORD_ONLY, annotation=asked)
+    signature = inspect.Signature([ours, *parameters], return_annotation=Response)
+    endpoint.__signature__ = signature  # type: ignore[attr-defined]
+    return endpoint
+
+
+_OURS = "llmstream_request"
+
+
+async def _asked(request: Request) -> Request:
+    return request
+
+
+def _check(answer: Answer, parameters: list[inspect.Parameter]) -> None:
+    async def respond(request: Request, arguments: dict[str, Any]) -> Response:
+        raise NotImplementedError
+
+    def reads_body(parameter: inspect.Parameter) -> bool:
+        route = APIRoute("/", _endpoint(respond, [parameter]), methods=["POST"])
+        return route.body_field is not None
+
+    read = [parameter.name for parameter in parameters if reads_body(parameter)]
+    if read:
+        raise TypeError(
+            f"{name_of(answer)} takes {', '.join(read)}, which FastAPI would read from the body, "
+            "but that is the chat's request: use Depends, Query, Header, Cookie or Path"
         )
 
 

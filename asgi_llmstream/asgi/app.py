@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
+from copy import copy
 from functools import partial
+from typing import Any, Self
 
 from msgspec.structs import replace
 
@@ -93,7 +95,7 @@ class ChatApp:
         known = ((f"{format.route}/schema", schema_of(format)) for format in self.formats)
         self._schemas = {path: dumps(schema) for path, schema in known if schema is not None}
         self._prefix = prefix.rstrip("/")
-        self._answer = answer
+        self.answer = answer
         self._models = list(models)
         self._any_model = any_model or self._models == ["default"]
         self._created = int(options.clock.time())
@@ -132,6 +134,12 @@ class ChatApp:
             except LLMStreamError as error:
                 body = self._format_for(path, scope).error_body(error)
                 await send_json(send, error.status, body, error.headers)
+
+    def giving(self, **arguments: Any) -> Self:
+        """Return this application for one request, whose `answer` is given these, too."""
+        same = copy(self)
+        same.answer = partial(self.answer, **arguments)
+        return same
 
     @asynccontextmanager
     async def lifespan(self, app: object = None) -> AsyncGenerator[None]:
@@ -217,7 +225,7 @@ class ChatApp:
             raise _no_model(request.model)
         request = replace(request, model=request.model or self._models[0], scope=scope)
         stream = LLMStream(
-            partial(self._answer, request),
+            partial(self.answer, request),
             format=format,
             model=request.model,
             whole=not request.stream,
