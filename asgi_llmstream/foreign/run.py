@@ -175,7 +175,7 @@ class ForeignRun(Run):
     def fail(self, error: LLMStreamError) -> None:
         """Break the stream off: no word for an error is known to every client of such streams."""
         if self.outcome is None:
-            logger.warning("a stream was ended: %s", error)
+            logger.warning("%s: the stream was ended: %s", self.where, error)
         self.stop("error", error)
 
     def tick(self, now: float) -> float:

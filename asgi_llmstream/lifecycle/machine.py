@@ -75,11 +75,11 @@ from ..events import (
     StepStarted,
     UsageReported,
 )
-from ..sources import as_exception
+from ..sources import as_builtins, as_exception, known_to_json
 from .calls import Calls
 from .underway import Underway
 from .usage import UsageSum
-from .values import as_builtins, as_json, check_patch, check_strings
+from .values import as_json, check_patch, check_strings
 
 __all__ = ["Lifecycle"]
 
@@ -219,7 +219,7 @@ class Lifecycle:
     def _feed_reasoning(self, chunk: Reasoning) -> list[Event]:
         if chunk.signature is None:
             return self._grow("reasoning", chunk.text)
-        check_strings(optional=(chunk.signature,))
+        check_strings(chunk, optional=("signature",))
         if chunk.redacted:
             events = self._open_text("reasoning", redacted=True)
         else:
@@ -241,7 +241,9 @@ class Lifecycle:
         if not text:
             return []
         if not isinstance(text, str):
-            raise TypeError(f"the text of a chunk must be a str, not {type(text).__name__}")
+            raise TypeError(
+                f"{kind.capitalize()}.text must be a str, not {type(text).__qualname__}"
+            )
         open_part = self._text
         if open_part is None or open_part.kind != kind:
             opened = self._open_text(kind)
@@ -264,7 +266,7 @@ class Lifecycle:
     def _feed_tool_call_delta(self, chunk: ToolCallDelta) -> list[Event]:
         if not (chunk.id or chunk.name or chunk.arguments or chunk.signature):
             return []
-        check_strings(chunk.arguments, optional=(chunk.id, chunk.name, chunk.signature))
+        check_strings(chunk, "arguments", optional=("id", "name", "signature"))
         _check_by(chunk.by)
         call = self._calls.get(chunk.index)
         is_other = call is not None and chunk.id and call.call_id and chunk.id != call.call_id
@@ -293,8 +295,8 @@ class Lifecycle:
     def _feed_tool_call(self, chunk: ToolCall) -> list[Event]:
         arguments = chunk.arguments
         if not isinstance(arguments, str):
-            arguments = as_json(as_builtins(arguments))
-        check_strings(chunk.id, chunk.name, optional=(chunk.signature,))
+            arguments = as_json(as_builtins(arguments, f"ToolCall({chunk.name!r}).arguments"))
+        check_strings(chunk, "id", "name", optional=("signature",))
         _check_by(chunk.by)
         events = [*self._close_text(), *self._open_step()]
         call = _OpenPart(None, chunk.id, chunk.by)
@@ -304,10 +306,11 @@ class Lifecycle:
         return [*events, *self._end_call(call)]
 
     def _feed_tool_result(self, chunk: ToolResult) -> list[Event]:
-        check_strings(chunk.id)
+        check_strings(chunk, "id")
         _check_flags(error=chunk.error, denied=chunk.denied)
         self._check_names()
-        id, output = self._asked.answered_by(chunk.id), as_builtins(chunk.output)
+        output = as_builtins(chunk.output, f"ToolResult({chunk.id!r}).output")
+        id = self._asked.answered_by(chunk.id)
         result = ToolResult(id, output, chunk.error, chunk.denied)
         self._asked.unanswered.pop(result.id, None)
         # A result belongs to the step of its call, also after that model call's Finish.
@@ -315,7 +318,7 @@ class Lifecycle:
         return [*events, ItemAdded(self._next(), result)]
 
     def _feed_approval(self, chunk: Approval) -> list[Event]:
-        check_strings(chunk.call_id, optional=(chunk.reason,))
+        check_strings(chunk, "call_id", optional=("reason",))
         self._check_names()
         if (call_id := self._asked.asked_about(chunk.call_id)) is None:
             return []
@@ -323,41 +326,42 @@ class Lifecycle:
         return [*events, ItemAdded(self._next(), Approval(call_id, chunk.reason))]
 
     def _feed_data(self, chunk: Data) -> list[Event]:
-        check_strings(chunk.name, optional=(chunk.id,))
+        check_strings(chunk, "name", optional=("id",))
         _check_flags(transient=chunk.transient)
-        return self._feed_item(replace(chunk, value=as_builtins(chunk.value)))
+        value = as_builtins(chunk.value, f"Data({chunk.name!r}).value")
+        return self._feed_item(replace(chunk, value=value))
 
     def _feed_metadata(self, chunk: Metadata) -> list[Event]:
-        fields = as_builtins(chunk.fields)
+        fields = as_builtins(chunk.fields, "Metadata.fields")
         if not isinstance(fields, dict):
             raise TypeError(f"metadata are a dict, not {type(chunk.fields).__name__}")
         return self._feed_item(Metadata(fields))
 
     def _feed_state(self, chunk: State) -> list[Event]:
-        return self._feed_item(State(as_builtins(chunk.value)))
+        return self._feed_item(State(as_builtins(chunk.value, "State.value")))
 
     def _feed_state_delta(self, chunk: StateDelta) -> list[Event]:
-        patch = as_builtins(chunk.patch)
+        patch = as_builtins(chunk.patch, "StateDelta.patch")
         check_patch(patch)
         return self._feed_item(StateDelta(patch))
 
     def _feed_source(self, chunk: Source) -> list[Event]:
-        check_strings(chunk.url, optional=(chunk.title,))
+        check_strings(chunk, "url", optional=("title",))
         return self._feed_item(chunk)
 
     def _feed_document(self, chunk: Document) -> list[Event]:
-        check_strings(chunk.title, chunk.media_type, optional=(chunk.filename,))
+        check_strings(chunk, "title", "media_type", optional=("filename",))
         return self._feed_item(chunk)
 
     def _feed_file(self, chunk: File) -> list[Event]:
-        check_strings(chunk.url, chunk.media_type)
+        check_strings(chunk, "url", "media_type")
         return self._feed_item(chunk)
 
     def _feed_item(self, chunk: Item | Raw) -> list[Event]:
         return [*self._begin_step(), ItemAdded(self._next(), chunk)]
 
     def _feed_native(self, chunk: Native) -> list[Event]:
-        fields = as_builtins(chunk.fields)
+        fields = known_to_json(chunk.fields)
         # What every chunk repeats, as a fingerprint, is passed on once.
         repeated, constant = self._native, fields.pop("chunk", {})
         changed = {k: v for k, v in constant.items() if k not in repeated or repeated[k] != v}
@@ -388,8 +392,8 @@ class Lifecycle:
     def _feed_finish(self, chunk: Finish) -> list[Event]:
         if chunk.reason is not None and chunk.reason not in get_args(FinishReason):
             raise ValueError(f"{chunk.reason!r} is no finish reason: use Finish('other', 'it')")
-        check_strings(optional=(chunk.native,))
-        details = None if chunk.details is None else as_builtins(chunk.details)
+        check_strings(chunk, optional=("native",))
+        details = as_builtins(chunk.details, "Finish.details")
         self._check_names()
         events = self._close_parts()
         self._finish = Finish(self._reason(chunk), chunk.native, details)

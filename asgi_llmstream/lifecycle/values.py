@@ -1,4 +1,4 @@
-"""What a producer yields, held to the types that events may have: text, and JSON's own."""
+"""What a producer yields, held to the types that events may have."""
 
 from __future__ import annotations
 
@@ -7,22 +7,25 @@ from typing import Any
 
 import msgspec
 
-__all__ = ["as_builtins", "as_json", "check_patch", "check_strings"]
+__all__ = ["as_json", "check_patch", "check_strings"]
 
 
-def check_strings(*values: object, optional: tuple[object, ...] = ()) -> None:
+def check_strings(chunk: object, *names: str, optional: tuple[str, ...] = ()) -> None:
     """Refuse a chunk whose names and texts are none.
 
     Args:
-        values: what must be a string.
-        optional: what may be None, too.
+        names: of the fields that must be strings.
+        optional: of those that may be None, too.
 
     Raises:
-        TypeError: if one is something else.
+        TypeError: if one is something else, and names it.
     """
-    for value in (*values, *(value for value in optional if value is not None)):
-        if not isinstance(value, str):
-            raise TypeError(f"a chunk's names and texts are str, not {type(value).__name__}")
+    for name in names + optional:
+        value = getattr(chunk, name)
+        if isinstance(value, str) or (value is None and name in optional):
+            continue
+        field = f"{type(chunk).__name__}.{name}"
+        raise TypeError(f"{field} must be a str, not {type(value).__qualname__}")
 
 
 def check_patch(patch: Any) -> None:
@@ -57,14 +60,3 @@ def as_json(value: Any) -> str:
         return msgspec.json.encode(value).decode()
     except UnicodeEncodeError:  # half an emoji, as a model's output may be cut
         return json.dumps(value, separators=(",", ":"))
-
-
-def as_builtins(value: Any) -> Any:
-    """`value` as JSON's own types, so that formats and stores need not know any other."""
-    return msgspec.to_builtins(value, str_keys=True, enc_hook=_plain_object)
-
-
-def _plain_object(value: Any) -> Any:
-    # Pydantic's models say themselves what they are in JSON; the rest is shown as text.
-    dump = getattr(value, "model_dump", None)
-    return dump(mode="json") if callable(dump) else str(value)

@@ -130,7 +130,7 @@ class Callbacks:
     """An async iterable of what `produce` emits; each iteration runs it anew."""
 
     def __init__(self, produce: Produce, buffer: int) -> None:
-        self._produce = produce
+        self._produce = self.__wrapped__ = produce
         self._size = buffer
 
     def __aiter__(self) -> _Emitted:

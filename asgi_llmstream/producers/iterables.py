@@ -9,7 +9,7 @@ from functools import partial
 from typing import Any, Protocol
 
 from ..chunks import Chunk
-from ..sources import is_item
+from ..sources import is_item, unknown
 from .threads import ThreadIterator, Worker
 
 __all__ = ["Producer", "Steps", "Stream", "discard", "is_reusable", "name_of", "open_steps"]
@@ -61,7 +61,23 @@ class Steps:
         self.throw: Callable[[BaseException], Awaitable[Any]] | None = getattr(
             iterator, "athrow", None
         )
+        self._throw_in = getattr(iterator, "throw_in", self.throw)
         self._closing = [iterator, *(owner for owner in owners if owner is not iterator)]
+
+    async def blame(self, error: Exception) -> Exception:
+        """Raise `error` at the `yield` of the item that is at fault, where the producer has one:
+        so its traceback ends there. Return what comes out.
+
+        A producer that goes on regardless is not heard: it is `error` then.
+        """
+        if self._throw_in is not None:
+            try:
+                await self._throw_in(error.with_traceback(None))
+            except StopAsyncIteration:
+                pass
+            except Exception as raised:
+                return raised
+        return error
 
     async def close(self, shield: Callable[[], AbstractContextManager[object]]) -> None:
         """Close the iterator, then what it came from, whatever raises.
@@ -107,11 +123,7 @@ async def open_steps(producer: Any) -> Steps:
             return Steps(_whole(producer), owners)
         for owner in owners:
             await owner.aclose()
-        raise TypeError(
-            f"cannot stream from {type(producer).__qualname__}: give a generator, another "
-            "iterable, a whole answer, an async context manager of one, or an awaitable or "
-            "function that returns one"
-        )
+        raise unknown(producer, "return")
     if inspect.isasyncgen(producer) and producer.ag_frame is None:
         raise RuntimeError("this generator has run already: make one per stream")
     if not hasattr(producer, "__aiter__"):
@@ -162,6 +174,7 @@ def name_of(producer: object) -> str:
     """Return what its author calls it."""
     while isinstance(producer, partial):
         producer = producer.func
+    producer = getattr(producer, "__dict__", {}).get("__wrapped__", producer)
     if not hasattr(producer, "__qualname__"):
         producer = type(producer)
     module, name = getattr(producer, "__module__", None), getattr(producer, "__qualname__", "")

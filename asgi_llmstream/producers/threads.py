@@ -9,6 +9,7 @@ from __future__ import annotations
 import inspect
 import threading
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from contextvars import copy_context
 from queue import SimpleQueue
 from typing import Any
@@ -170,6 +171,14 @@ class ThreadIterator:
             raise StopAsyncIteration
         return item
 
+    async def throw_in(self, error: Exception) -> None:
+        """Raise `error` in the generator, where it yielded last; if it is none, here.
+
+        Raises:
+            Exception: what comes out; `error` itself if it goes on regardless.
+        """
+        await self._worker.run(lambda: self._throw(error))
+
     async def aclose(self) -> None:
         """Close the iterable in its thread, and wait until that is done. One that got none is
         closed in another.
@@ -195,6 +204,13 @@ class ThreadIterator:
         if self._iterator is None:
             self._iterator = iter(self._iterable)
         return next(self._iterator, _END)
+
+    def _throw(self, error: Exception) -> None:
+        throw = getattr(self._iterator, "throw", None)
+        if throw is not None:
+            with suppress(StopIteration):
+                throw(error)
+        raise error
 
     def _close(self) -> None:
         try:

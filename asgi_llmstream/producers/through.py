@@ -98,7 +98,10 @@ async def read_through(
             except StopAsyncIteration:
                 underway.check()
                 return
-            said = _hear(item, underway)
+            try:
+                said = _hear(item, underway)
+            except (TypeError, ValueError) as error:
+                raise await steps.blame(error) from None
             to_yield.extend(show(item, said))
             while to_yield:
                 try:

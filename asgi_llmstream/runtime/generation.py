@@ -74,7 +74,7 @@ class Generation(Run):
     ) -> None:
         super().__init__(options, audience, log=log)
         self._producer = producer
-        self._name = name_of(producer)
+        self.name = name_of(producer)
         self._carries_raw = carries_raw
         self._has_envelope = has_envelope
         self._time = options.clock.time
@@ -95,7 +95,7 @@ class Generation(Run):
 
     def fail(self, error: LLMStreamError) -> None:
         if self.outcome is None:
-            logger.warning("a stream was ended: %s", error)
+            logger.warning("%s: the stream was ended: %s", self.where, error)
             self.end("error", self._lifecycle.fail(error), error)
             self._closing.cancel()
 
@@ -119,7 +119,7 @@ class Generation(Run):
 
     def _watched(self, main: Coroutine[Any, Any, None]) -> Awaitable[None]:
         limit = self.options.block_warning
-        return main if limit is None else Watched(main, self._name, self._now, limit)
+        return main if limit is None else Watched(main, self.name, self._now, limit)
 
     async def _produce(self) -> None:
         self.deadlines.asked_at = self._now()
@@ -148,7 +148,11 @@ class Generation(Run):
                 return
             if self.outcome is not None:
                 return  # it went on although it was cancelled: what it says is too late
-            self._take(item)
+            try:
+                self._take(item)
+            except (TypeError, ValueError) as error:
+                deadlines.asked_at = now()
+                raise await steps.blame(error) from None
             if self.outcome is not None:
                 return
             unbroken += 1
@@ -196,7 +200,9 @@ class Generation(Run):
         if self.outcome is None:
             self._fail(error)
         elif not self._closing.cancels or isinstance(error, Exception):
-            logger.error("the producer raised after its stream had ended", exc_info=error)
+            logger.error(
+                "%s: the producer raised after its stream had ended", self.where, exc_info=error
+            )
 
     def _fail(self, error: BaseException) -> None:
         try:
@@ -205,9 +211,12 @@ class Generation(Run):
             logger.exception("%s does not say what may be shown", type(error).__name__)
             shown = LLMStreamError()
         if error is shown:
-            logger.warning("the producer raised %s: %s", type(error).__name__, error)
+            level = logging.INFO if shown.status < 500 else logging.WARNING
+            logger.log(
+                level, "%s: the producer raised %s: %s", self.where, type(error).__name__, error
+            )
         else:
-            logger.error("the producer raised", exc_info=error)
+            logger.error("%s: the producer raised", self.where, exc_info=error)
         self.end("error", self._lifecycle.fail(shown), error)
 
     # Closing.
@@ -217,6 +226,6 @@ class Generation(Run):
             "a producer ignored two cancellations for %s s each and was abandoned; "
             "it may still run: %s",
             self.options.close_timeout,
-            self._name,
+            self.where,
         )
         spawn(self.settle, self._context)

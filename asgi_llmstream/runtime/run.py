@@ -17,6 +17,7 @@ from ..errors import LLMStreamError, ShuttingDown
 from ..events import Event
 from ..message import Message
 from ..options import StreamOptions
+from ..producers import name_of
 from ..request import ChatRequest
 from .closing import Closing
 from .deadlines import Deadlines
@@ -91,7 +92,10 @@ class Run:
         outcome: how it ended; None until it is `CLOSING`.
         cause: what ended it, if that was an error.
         deadlines: when it is over although nobody ended it.
+        name: of who makes it, for the log.
     """
+
+    name = "an application"
 
     def __init__(
         self,
@@ -194,8 +198,22 @@ class Run:
             self._ticker.remove(self)
             process_signals.stream_ended()
             self._observe("ended")
+            self._log_the_end()
             for waiting in self._waiting:
                 waiting.set()
+
+    def _log_the_end(self) -> None:
+        if logger.isEnabledFor(logging.DEBUG):
+            told = self.result()
+            spoke = told.time_to_first_chunk
+            logger.debug(
+                "%s: %s after %.3f s, first chunk after %s, %d events",
+                self.where,
+                told.outcome,
+                told.duration,
+                "none" if spoke is None else f"{spoke:.3f} s",
+                told.events,
+            )
 
     async def _tell(self, result: StreamResult) -> None:
         """Call each `on_finish` that was not called yet."""
@@ -205,7 +223,7 @@ class Run:
                 if inspect.isawaitable(returned):
                     await self._in_time(returned, result)
             except Exception:
-                logger.exception("on_finish raised")
+                logger.exception("on_finish raised: %s, of %s", name_of(on_finish), self.where)
 
     async def _in_time(self, telling: Awaitable[Any], result: StreamResult) -> None:
         """Await what `on_finish` returned, for `finish_timeout` seconds at the most."""
@@ -239,6 +257,13 @@ class Run:
                 observer(moment, self)
             except Exception:
                 logger.exception("an observer raised")
+
+    @property
+    def where(self) -> str:
+        """Its maker and the request that it answers, for the log."""
+        scope = self._audience.scope
+        path = scope.get("path")
+        return f"{self.name}, answering {scope.get('method', '')} {path}" if path else self.name
 
     @property
     def _pieces(self) -> int:

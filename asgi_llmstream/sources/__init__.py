@@ -15,24 +15,27 @@ from ..chunks import Chunk, Finish, Text, Upstream
 from ..sse import ServerSentEvent
 from . import anthropic, google, langchain, openai, pydantic_ai, responses, sse
 from .failures import as_exception, public_error, read_error
+from .mistakes import unknown
+from .values import as_builtins, known_to_json
 
-__all__ = ["as_exception", "chunks_of", "is_item", "public_error"]
+__all__ = [
+    "as_builtins",
+    "as_exception",
+    "chunks_of",
+    "is_item",
+    "known_to_json",
+    "public_error",
+    "unknown",
+]
 
 Reader = Callable[[Any], Iterable[Chunk]]
-
-ACCEPTED = (
-    "str, bytes, a chunk of asgi_llmstream.chunks, an object or dict that is an OpenAI "
-    "ChatCompletionChunk or Responses event or an Anthropic message event, a LangChain message, "
-    "LangGraph's (message, metadata), an event dict of astream_events, a Pydantic AI event, a "
-    "google-genai GenerateContentResponse, or a ServerSentEvent or dict of its fields"
-)
 
 
 def chunks_of(item: object) -> Iterable[Chunk]:
     """The chunks that one yielded item stands for.
 
     Raises:
-        TypeError: if nothing knows its type, and names what is accepted; if a field that should
+        TypeError: if nothing knows its type, and says what may be meant; if a field that should
             be text is none.
         ValueError: if a server-sent event could not be framed (see `ServerSentEvent`).
     """
@@ -52,7 +55,7 @@ def is_item(value: object) -> bool:
 def _find_reader(item: Any) -> Reader:
     reader = _look_up(item)
     if reader is None:
-        raise _unknown(type(item).__qualname__)
+        raise unknown(item)
     return reader
 
 
@@ -94,18 +97,13 @@ def _read_mapping(item: Mapping[str, Any]) -> Iterable[Chunk]:
     for has_this_shape, reader in _BY_SHAPE:
         if has_this_shape(fields):
             return reader(fields)
-    shape = ", ".join(sorted(map(str, fields))) or "no keys"
-    raise _unknown(f"a dict with {shape}")
+    raise unknown(fields)
 
 
 def _read_tuple(item: tuple[Any, ...]) -> Iterable[Chunk]:
     if langchain.is_pair(item):
         return langchain.read_pair(item)
-    raise _unknown(type(item).__qualname__)
-
-
-def _unknown(what: str) -> TypeError:
-    return TypeError(f"cannot stream {what}: a producer may yield {ACCEPTED}")
+    raise unknown(item)
 
 
 _LEFT = Upstream("left")

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from ..chunks import Chunk, Finish, FinishReason, Native, Upstream, Usage
+from .values import as_builtins
 
 __all__ = [
     "SAY_THEIR_END",
@@ -80,7 +81,8 @@ def string(value: Any) -> str:
 def arguments(value: Any) -> str:
     """A tool call's arguments as JSON text; some servers send them as an object."""
     if isinstance(value, dict | list):
-        return json.dumps(value, ensure_ascii=False, separators=(",", ":"), default=str)
+        plain = as_builtins(value, "a tool call's arguments")
+        return json.dumps(plain, ensure_ascii=False, separators=(",", ":"))
     return string(value)
 
 

@@ -13,6 +13,7 @@ import msgspec
 from ..chunks import Chunk, Raw
 from ..sse import ServerSentEvent
 from .base import get, is_named
+from .values import as_builtins
 
 __all__ = ["is_event", "is_fields", "read_event", "read_fields", "read_own"]
 
@@ -49,12 +50,7 @@ def _fastapi_data(item: Any) -> Any:
     """FastAPI's `data` is any value, and goes out as JSON, also a text."""
     if item.raw_data is not None or item.data is None:
         return item.raw_data
-    return msgspec.json.encode(item.data, enc_hook=_dump)
-
-
-def _dump(value: Any) -> Any:
-    dump = getattr(value, "model_dump", None)
-    return dump(mode="json") if callable(dump) else str(value)
+    return msgspec.json.encode(as_builtins(item.data, "ServerSentEvent.data"))
 
 
 def _raw(
@@ -74,4 +70,7 @@ def _raw(
 
 
 def _text(value: Any) -> str | None:
-    return None if value is None else str(value)
+    plain = as_builtins(value, "ServerSentEvent's data")
+    if plain is None or isinstance(plain, str):
+        return plain
+    return msgspec.json.encode(plain).decode()

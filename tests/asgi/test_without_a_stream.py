@@ -181,7 +181,7 @@ async def test_a_stream_of_an_iterator_serves_one_request_and_of_a_function_many
         await Client(once).request("GET", "/")
 
 
-async def test_nothing_unexpected_is_logged_for_a_good_answer(
+async def test_of_a_good_answer_one_line_is_logged_which_is_for_debugging(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     caplog.set_level(logging.DEBUG, "asgi_llmstream")
@@ -189,5 +189,9 @@ async def test_nothing_unexpected_is_logged_for_a_good_answer(
     async def producer() -> AsyncIterator[Any]:
         yield "Hello"
 
-    await Run(producer()).whole()
-    assert [r for r in caplog.records if r.name == "asgi_llmstream"] == []
+    await Run(producer).whole()
+    (record,) = [r for r in caplog.records if r.name == "asgi_llmstream"]
+    assert record.levelno == logging.DEBUG
+    assert record.getMessage().endswith(
+        "producer, answering GET /: finished after 0.000 s, first chunk after 0.000 s, 7 events"
+    )

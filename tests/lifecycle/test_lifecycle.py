@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import datetime
 from collections.abc import Callable
 from itertools import permutations
 from typing import Any
@@ -15,6 +17,7 @@ from asgi_llmstream.chunks import (
     Error,
     File,
     Finish,
+    Native,
     Raw,
     Reasoning,
     Refusal,
@@ -28,6 +31,7 @@ from asgi_llmstream.chunks import (
 )
 from asgi_llmstream.events import (
     ItemAdded,
+    NativeAdded,
     Part,
     PartDelta,
     PartEnded,
@@ -311,7 +315,7 @@ def test_a_whole_tool_call_leaves_streamed_ones_open() -> None:
         ({"city": "Tromsø", "days": (1, 2)}, {"city": "Tromsø", "days": [1, 2]}),
         ({"big": 2**70}, {"big": 2**70}),
         ({"nothing": [float("nan"), float("inf")]}, {"nothing": [None, None]}),
-        ({1: Opaque()}, {"1": "opaque"}),
+        ({1: datetime.date(2025, 1, 2)}, {"1": "2025-01-02"}),
     ],
     ids=repr,
 )
@@ -392,7 +396,6 @@ def test_an_item_leaves_the_text_open_that_it_stands_in(item: Chunk) -> None:
         (b"\x00", "AA=="),
         ({1: "x"}, {"1": "x"}),
         (Model(), {"mode": "json"}),
-        ([Opaque()], ["opaque"]),
     ],
     ids=repr,
 )
@@ -401,6 +404,39 @@ def test_values_become_what_json_can_hold(value: object, plain: object) -> None:
     assert result == ItemAdded(3, ToolResult("a", plain, error=True))
     data = run(Data("n", value))[2]
     assert data == ItemAdded(3, Data("n", plain))
+
+
+@dataclasses.dataclass
+class Account:
+    owner: object
+
+
+@pytest.mark.parametrize(
+    ("chunk", "field"),
+    [
+        (Data("user", Opaque()), "Data('user').value"),
+        (Data("user", {"of": [1, Account(Opaque())]}), "Data('user').value['of'][1].owner"),
+        (ToolResult("c", {Opaque()}), "ToolResult('c').output[0]"),
+        (ToolCall("c", "f", {"a": Opaque()}), "ToolCall('f').arguments['a']"),
+        (Finish("stop", details={"a": Opaque()}), "Finish.details['a']"),
+    ],
+    ids=lambda given: given if isinstance(given, str) else "",
+)
+def test_an_object_that_is_no_json_is_an_error_that_names_its_field_and_not_its_text(
+    chunk: Chunk, field: str
+) -> None:
+    with pytest.raises(TypeError) as raised:
+        started().feed(chunk)
+    said = str(raised.value)
+    assert said.startswith(f"{field} is no JSON, which is all that a client is sent, but: Opaque.")
+    assert "opaque" not in said
+
+
+def test_an_object_in_a_providers_own_fields_is_left_out_and_the_stream_goes_on() -> None:
+    chunk = Native("openai", {"delta": {"known": 1, "odd": Opaque()}})
+    (event,) = started().feed(chunk)
+    assert isinstance(event, NativeAdded)
+    assert event.fields == {"delta": {"known": 1, "odd": None}}
 
 
 @pytest.mark.parametrize("make", [lambda v: ToolResult("a", v), lambda v: Data("n", v)])

@@ -448,9 +448,10 @@ def test_an_unknown_type_is_a_type_error_that_names_it_and_what_is_accepted(
         with pytest.raises(TypeError) as raised:
             read(item)
         text = str(raised.value)
-        assert f"cannot stream {named}: a producer may yield " in text
-        for accepted in ("str", "chunk", "ChatCompletionChunk", "dict", "ServerSentEvent"):
-            assert accepted in text
+        assert text.startswith(f"cannot stream {named}: ")
+        assert "A producer may yield str, bytes, a chunk" in text
+        assert "README: What a producer may yield" in text
+        assert len(text) < 300
 
 
 # Recordings of a real server
