@@ -162,6 +162,71 @@ def test_the_proxy_passes_answers_and_refusals_on(monkeypatch: pytest.MonkeyPatc
         assert response.headers["retry-after"] == "7"
 
 
+WEATHER = {"name": "weather", "description": "Now.", "parameters": {"type": "object"}}
+SCHEMA = {"type": "json_schema", "json_schema": {"name": "city", "schema": {"type": "object"}}}
+WISHES: dict[str, Any] = {
+    "temperature": 0,
+    "max_completion_tokens": 7,
+    "stop": ["."],
+    "tools": [{"type": "function", "function": WEATHER}],
+    "tool_choice": {"type": "function", "function": {"name": "weather"}},
+    "parallel_tool_calls": False,
+    "response_format": SCHEMA,
+    "logit_bias": {"50256": -100},
+    "logprobs": True,
+    "user": "ada",
+    "metadata": {"a": "b"},
+    "own_field": [1],
+}
+
+
+@contextmanager
+def upstream(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[dict[str, Any]]]:
+    """The bodies that the proxy's model is asked with."""
+    asked: list[dict[str, Any]] = []
+
+    async def listening(request: ChatRequest) -> AsyncIterator[str]:
+        asked.append(request.body)
+        yield "Hello!"
+
+    with model(listening, monkeypatch):
+        yield asked
+
+
+def test_the_proxy_passes_on_everything_that_a_client_set(monkeypatch: pytest.MonkeyPatch) -> None:
+    with upstream(monkeypatch) as asked, running("fastapi/proxy_openai.py") as client:
+        assert client.post("/v1/chat/completions", json=CHAT | WISHES).status_code == 200
+        assert client.post("/v1/chat/completions", json=CHAT | {"stream": False}).is_success
+        legacy = CHAT | {"functions": [WEATHER], "function_call": {"name": "weather"}}
+        assert client.post("/v1/chat/completions", json=legacy).is_success
+    ours = {"model": "small", "stream": True, "stream_options": {"include_usage": True}}
+    tools = {name: WISHES[name] for name in ("tools", "tool_choice")}
+    assert asked == [CHAT | WISHES | ours, CHAT | ours, CHAT | tools | ours]
+
+
+def test_the_proxy_passes_on_what_clients_of_other_protocols_set(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    tool = {"name": "weather", "description": "Now.", "input_schema": {"type": "object"}}
+    anthropic = {**CHAT, "model": "small", "max_tokens": 7, "temperature": 0, "tools": [tool]}
+    anthropic |= {"stop_sequences": ["."], "tool_choice": {"type": "tool", "name": "weather"}}
+    responses = {"model": "small", "input": "Ada", "max_output_tokens": 7, "temperature": 0}
+    responses |= {"tools": [{"type": "function", **WEATHER}]}
+    responses |= {"text": {"format": {"type": "json_schema", **SCHEMA["json_schema"]}}}
+    with upstream(monkeypatch) as asked, running("fastapi/proxy_openai.py") as client:
+        assert client.post("/v1/messages", json=anthropic).is_success
+        assert client.post("/v1/responses", json=responses).is_success
+    for body in asked:
+        assert (body["max_tokens"], body["temperature"]) == (7, 0)
+        assert body["tools"][0]["function"]["name"] == "weather"
+        assert body["stream_options"] == {"include_usage": True}
+    first, second = asked
+    assert first["stop"] == ["."]
+    assert first["tool_choice"] == WISHES["tool_choice"]
+    assert second["response_format"]["json_schema"]["name"] == "city"
+    assert "tool_choice" not in second
+
+
 @pytest.mark.parametrize("example", ["fastapi/langchain_chat.py", "litestar/callbacks.py"])
 def test_langchain_streams_token_by_token_and_with_its_usage(
     example: str, monkeypatch: pytest.MonkeyPatch
