@@ -7,6 +7,7 @@ Litestar documents no mounts.
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
@@ -19,6 +20,7 @@ from litestar.datastructures import Cookie
 from litestar.enums import HttpMethod, MediaType
 from litestar.handlers import HTTPRouteHandler
 from litestar.openapi.spec import Operation
+from litestar.params import DependencyKwarg, ParameterKwarg
 from litestar.plugins.base import InitPlugin, ReceiveRoutePlugin
 from litestar.response.base import ASGIResponse
 from litestar.routes import BaseRoute, HTTPRoute
@@ -26,10 +28,11 @@ from litestar.types import Guard, ResponseCookies, ResponseHeaders, TypeEncoders
 
 from .asgi.app import Answer, ChatApp
 from .asgi.http import Receive, Scope, Send, receive_again
+from .asgi.parameters import further_parameters, waiting
 from .asgi.stream import DEFAULT_FORMAT, LLMStream
 from .formats import DEFAULT_FORMATS, Format, RequestFormat, openapi
 from .options import DEFAULT_OPTIONS, StreamOptions
-from .producers import Producer
+from .producers import Producer, name_of
 from .runtime import OnFinish
 
 __all__ = ["LLMStreamPlugin", "LLMStreamResponse"]
@@ -162,7 +165,9 @@ class LLMStreamPlugin(InitPlugin, ReceiveRoutePlugin):
     Args:
         answer: called once per request, as for `ChatApp`; or a `ChatApp`, which then has the
             settings from `models` on, and those are not looked at; or nothing, if only handlers
-            of your own stream.
+            of your own stream. What it takes behind the request is Litestar's to fill in and to
+            document, as for a handler: dependencies, `state`, `Parameter`s, and all without a
+            default. Yield-dependencies exit before the stream begins.
         path: where the routes are.
         guards: run before `answer` is called; what they raise is the response.
         models: the names to list, as for `ChatApp`.
@@ -178,8 +183,9 @@ class LLMStreamPlugin(InitPlugin, ReceiveRoutePlugin):
 
     Raises:
         ValueError: if `models` is empty.
-        TypeError: if `dependencies` are given: Litestar would not run them, because it does so
-            for handlers that name them only. Guards and middleware run for every request.
+        TypeError: if `dependencies` are given that the answer does not name: Litestar would not
+            run them. Guards and middleware run for every request. If it names `data` or `body`,
+            which is the chat's request.
     """
 
     def __init__(
@@ -196,11 +202,12 @@ class LLMStreamPlugin(InitPlugin, ReceiveRoutePlugin):
         cors: Sequence[str] = (),
         **router: Any,
     ) -> None:
-        if "dependencies" in router:
-            raise TypeError("Litestar would not run these dependencies here: use guards")
+        own = answer.answer if isinstance(answer, ChatApp) else answer
+        self._parameters = [] if own is None else further_parameters(own, _MARKS)
+        _check(own, {p.name for p in self._parameters}, router.get("dependencies", ()))
         if answer is not None and not isinstance(answer, ChatApp):
             answer = ChatApp(
-                answer,
+                waiting(answer, self._parameters),
                 models=models,
                 any_model=any_model,
                 options=options,
@@ -216,7 +223,7 @@ class LLMStreamPlugin(InitPlugin, ReceiveRoutePlugin):
     def on_app_init(self, app_config: AppConfig) -> AppConfig:
         """Called by Litestar: adds the routes."""
         if self._app is not None:
-            handlers = _handlers(self._app, self._guards)
+            handlers = _handlers(self._app, self._guards, self._parameters)
             app_config.route_handlers.append(
                 Router(self._path, route_handlers=handlers, **self._router)
             )
@@ -233,24 +240,54 @@ class LLMStreamPlugin(InitPlugin, ReceiveRoutePlugin):
                     handler.status_code = 200
 
 
-def _handlers(app: ChatApp, guards: list[Guard]) -> list[HTTPRouteHandler]:
+# Litestar's, of a parameter: where it comes from.
+_MARKS = (ParameterKwarg, DependencyKwarg)
+
+
+def _check(answer: object, names: set[str], dependencies: Iterable[str]) -> None:
+    if unasked := {*dependencies} - names:
+        raise TypeError(
+            f"Litestar would not run these dependencies here: {', '.join(sorted(unasked))}. Name "
+            "them as parameters of the answer, or use guards"
+        )
+    if taken := names & {"data", "body"}:
+        raise TypeError(
+            f"{name_of(answer)} takes {taken.pop()}, but the body is the chat's request, its first "
+            "argument"
+        )
+
+
+def _handlers(
+    app: ChatApp, guards: list[Guard], parameters: list[inspect.Parameter]
+) -> list[HTTPRouteHandler]:
     routes = openapi.routes(app.formats)
     # HEAD has handlers of its own, which stay out of the document.
     heads = [route._replace(method="HEAD") for route in routes if route.method == "GET"]
+    answered = {format.route for format in app.formats}
     by_path = {route.path: route._replace(method="OPTIONS") for route in routes}
     return [
         # First, or Litestar would make some of its own.
-        *(_handler(app, route, []) for route in by_path.values()),
-        *(_handler(app, route, guards) for route in routes + heads),
+        *(_handler(app, route, [], []) for route in by_path.values()),
+        *(
+            _handler(app, route, guards, parameters if route.path in answered else [])
+            for route in routes + heads
+        ),
     ]
 
 
-def _handler(app: ChatApp, route: openapi.Route, guards: list[Guard]) -> HTTPRouteHandler:
-    async def handler(request: Request[Any, Any, Any]) -> Response[bytes]:
+def _handler(
+    app: ChatApp,
+    route: openapi.Route,
+    guards: list[Guard],
+    parameters: list[inspect.Parameter],
+) -> HTTPRouteHandler:
+    async def handler(request: Request[Any, Any, Any], **given: Any) -> Response[bytes]:
+        answering = app.giving(**given) if given else app
         # Litestar's path parameters begin with their slash.
         id = str(request.path_params.get("id", "")).lstrip("/")
-        return _ChatResponse(app, route.path.replace("{id}", id).rstrip("/"))
+        return _ChatResponse(answering, route.path.replace("{id}", id).rstrip("/"))
 
+    _take(handler, parameters)
     handler.__name__ = route.method.lower()  # goes into the operation's id
     return HTTPRouteHandler(
         route.path.replace("{id}", "{id:path}"),
@@ -263,6 +300,15 @@ def _handler(app: ChatApp, route: openapi.Route, guards: list[Guard]) -> HTTPRou
         description=route.operation.get("description"),
         operation_class=_operation(route.operation),
     )(handler)
+
+
+def _take(handler: Callable[..., Any], parameters: list[inspect.Parameter]) -> None:
+    """Have a handler take these in place of its `**given`, as Litestar reads them off it."""
+    request, _ = inspect.signature(handler).parameters.values()
+    signature = inspect.Signature([request, *parameters])
+    handler.__signature__ = signature  # type: ignore[attr-defined]
+    handler.__annotations__.pop("given")
+    handler.__annotations__ |= {p.name: p.annotation for p in parameters}
 
 
 def _operation(known: openapi.Operation) -> type[Operation]:

@@ -13,10 +13,16 @@ import pytest
 from fastapi import BackgroundTasks, Body, Depends, FastAPI, Header, HTTPException, Path, Query
 from fastapi import Request as FastAPIRequest
 from fastapi.security import HTTPBearer
+from litestar import Litestar
+from litestar.datastructures import State
+from litestar.di import NamedDependency, Provide
+from litestar.exceptions import PermissionDeniedException
+from litestar.params import HeaderParameter, QueryParameter
 from pydantic import BaseModel
 
 from asgi_llmstream import ChatApp, ChatRequest
 from asgi_llmstream.fastapi import chat_router
+from asgi_llmstream.litestar import LLMStreamPlugin
 from asgi_llmstream.testing import Client, Response, check_stream
 
 pytestmark = pytest.mark.anyio
@@ -177,3 +183,75 @@ def test_what_would_be_read_from_the_body_is_refused_when_the_router_is_made(tak
     reading.__annotations__["mine"] = taken
     with pytest.raises(TypeError, match="reading takes mine, which FastAPI would read from the b"):
         chat_router(reading)
+
+
+# Litestar.
+
+
+async def tenant(x_tenant: Annotated[str, HeaderParameter(name="x-tenant")]) -> str:
+    if x_tenant == "mallory":
+        raise PermissionDeniedException("not you")
+    return x_tenant
+
+
+async def opened() -> AsyncIterator[str]:
+    log.append("opens")
+    yield "session"
+    log.append("closes")
+
+
+async def litestars(
+    request: ChatRequest,
+    who: NamedDependency[str],
+    db: NamedDependency[str],
+    state: State,
+    tone: Annotated[str, QueryParameter(name="tone")] = "calm",
+) -> AsyncIterator[str]:
+    log.append("answers")
+    yield f"{request.prompt}, {who}: {db}, {tone}, {state.name}"
+
+
+def litestar_app(answer: Any, **arguments: Any) -> Litestar:
+    return Litestar(plugins=[LLMStreamPlugin(answer, **arguments)], state=State({"name": "s"}))
+
+
+DEPENDENCIES = {"who": Provide(tenant), "db": Provide(opened)}
+
+
+async def test_litestar_resolves_what_an_answer_takes() -> None:
+    app = litestar_app(litestars, dependencies=DEPENDENCIES)
+    said = text(await ask(app, "/v1/chat/completions?tone=loud", **{"x-tenant": "ada"}))
+    assert said == "hi, ada: session, loud, s"
+    assert text(await ask(app, **{"x-tenant": "ada"})) == "hi, ada: session, calm, s"
+    assert log[:3] == ["opens", "closes", "answers"]  # as Litestar does
+    response = await Client(app).request("GET", "/v1/events?prompt=hi", headers={"x-tenant": "ada"})
+    assert b"hi, ada: session, calm, s" in response.body
+    assert (await Client(app).request("GET", "/v1/models")).status == 200
+
+
+async def test_litestars_dependency_turns_away_and_a_missing_header_is_a_400() -> None:
+    app = litestar_app(litestars, dependencies=DEPENDENCIES)
+    assert (await ask(app, **{"x-tenant": "mallory"})).status == 403
+    assert (await ask(app)).status == 400
+    assert "answers" not in log
+
+
+def test_litestars_document_shows_them() -> None:
+    schema = litestar_app(litestars, dependencies=DEPENDENCIES).openapi_schema
+    document = json.loads(json.dumps(schema.to_schema()))
+    openapi_spec_validator.validate(document)
+    chat = document["paths"]["/v1/chat/completions"]["post"]
+    assert {p["name"] for p in chat["parameters"]} == {"tone", "x-tenant"}
+
+
+def test_a_dependency_that_the_answer_does_not_name_is_refused() -> None:
+    with pytest.raises(TypeError, match=r"would not run these dependencies here: more\."):
+        LLMStreamPlugin(litestars, dependencies={**DEPENDENCIES, "more": Provide(opened)})
+
+
+def test_litestars_body_is_the_chats() -> None:
+    async def reading(request: ChatRequest, data: dict[str, Any]) -> AsyncIterator[str]:
+        yield ""
+
+    with pytest.raises(TypeError, match="reading takes data, but the body is the chat's request"):
+        LLMStreamPlugin(reading)
