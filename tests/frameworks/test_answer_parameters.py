@@ -174,7 +174,9 @@ def wishes(wishes: Wishes) -> Wishes:
 
 
 @pytest.mark.parametrize(
-    "taken", [Wishes, Annotated[str, Body()], Annotated[Wishes, Depends(wishes)]], ids=str
+    "taken",
+    [Wishes, Annotated[str, Body()], Annotated[Wishes, Depends(wishes)]],
+    ids=["model", "body", "depends"],
 )
 def test_what_would_be_read_from_the_body_is_refused_when_the_router_is_made(taken: Any) -> None:
     async def reading(request: ChatRequest, mine: Any) -> AsyncIterator[str]:
