@@ -59,7 +59,7 @@ export interface PartEnded {
 export interface ItemAdded {
   type: "item-added";
   seq: number;
-  item: ToolResult | Source | File | Data;
+  item: ToolResult | Approval | Source | Document | File | Data | Metadata | State | StateDelta;
 }
 
 /** A tool's answer to the call with this id: any value that JSON can hold. */
@@ -68,6 +68,14 @@ export interface ToolResult {
   id: string;
   output: unknown;
   error: boolean;
+  denied: boolean;
+}
+
+/** A question to a human: may this call run? The producer asks behind the call, and returns when it has asked all. The answer comes in the next request's `approvals`. */
+export interface Approval {
+  type: "approval";
+  call_id: string;
+  reason: string | null;
 }
 
 /** Something that the answer rests on. */
@@ -75,6 +83,14 @@ export interface Source {
   type: "source";
   url: string;
   title: string | null;
+}
+
+/** The same of what has no address: a file that was found in a store, say. */
+export interface Document {
+  type: "document";
+  title: string;
+  media_type: string;
+  filename: string | null;
 }
 
 /** A file that belongs to the answer; `url` may be a `data:` URL. */
@@ -89,6 +105,26 @@ export interface Data {
   type: "data";
   name: string;
   value: unknown;
+  id: string | null;
+  transient: boolean;
+}
+
+/** Fields of the application's own about the whole message. Later ones go into those before them: objects field by field, everything else is replaced. */
+export interface Metadata {
+  type: "metadata";
+  fields: Record<string, unknown>;
+}
+
+/** The whole state that an agent shares with its client, as AG-UI has it. What the client's is when it asks stands in `ChatRequest.body["state"]`. */
+export interface State {
+  type: "state";
+  value: unknown;
+}
+
+/** A change of the shared state: the operations of a JSON Patch (RFC 6902). */
+export interface StateDelta {
+  type: "state-delta";
+  patch: (Record<string, unknown>)[];
 }
 
 /** Something of the provider's own, for formats of its family: see `chunks.Native`. */

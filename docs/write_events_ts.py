@@ -53,6 +53,8 @@ def _type_of(schema: dict[str, Any]) -> str:
             return " | ".join(map(json.dumps, values))
         case {"anyOf": list(kinds)}:
             return " | ".join(map(_type_of, kinds))
+        case {"type": "array", "items": dict(items)}:
+            return f"({_type_of(items)})[]"
         case {"type": "object"}:
             return "Record<string, unknown>"
         case {"type": str(name)}:

@@ -14,15 +14,20 @@ from jsonschema import Draft202012Validator
 
 from asgi_llmstream import ChatApp
 from asgi_llmstream.chunks import (
+    Approval,
     Chunk,
     Data,
+    Document,
     Error,
     File,
     Finish,
+    Metadata,
     Native,
     Reasoning,
     Refusal,
     Source,
+    State,
+    StateDelta,
     Step,
     Text,
     ToolCall,
@@ -64,6 +69,13 @@ EVERYTHING = [
         ToolResult("a", {"x": [1]}, error=True),
         File("data:,x", "text/plain"),
         Data("n", None),
+        Data("n", {"x": 1}, "id", transient=True),
+        Document("A", "text/plain"),
+        Metadata({"x": [1]}),
+        State({"x": 1}),
+        StateDelta([{"op": "remove", "path": "/x"}]),
+        ToolCall("b", "f", by="server"),
+        Approval("b", "It costs."),
         Step("second"),
         Text("lo"),
         Finish("length", "max_tokens", {"why": 1}),
@@ -93,6 +105,9 @@ def test_every_event_of_the_schema_is_sent_and_each_is_described() -> None:
     published = schema()
     events = [reference["$ref"].rpartition("/")[2] for reference in published["oneOf"]]
     assert {*events} == {_name(event) for event in EVERYTHING}
+    items = published["$defs"]["ItemAdded"]["properties"]["item"]["anyOf"]
+    added = [event["item"] for event in EVERYTHING if event["type"] == "item-added"]
+    assert {item["$ref"].rpartition("/")[2] for item in items} == {*map(_name, added)}
     assert all(d["description"].endswith(".") for d in published["$defs"].values())
 
 

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, get_args
 
 import msgspec
 from msgspec import NODEFAULT, Struct
 
-from ...chunks import Data, File, Source, ToolResult, Usage
+from ...chunks import Usage
 from ...events import (
     Event,
+    Item,
     NativeAdded,
     Part,
     PartEnded,
@@ -42,7 +43,7 @@ class PartDelta(Event, frozen=True, tag="part-delta"):
 class ItemAdded(Event, frozen=True, tag="item-added"):
     """Something that comes whole."""
 
-    item: ToolResult | Source | File | Data
+    item: Item
 
 
 _EVENTS: tuple[type[Struct], ...] = (
@@ -59,7 +60,7 @@ _EVENTS: tuple[type[Struct], ...] = (
     RunFailed,
     RunAborted,
 )
-_PARTS: tuple[type[Struct], ...] = (Part, ToolResult, Source, File, Data, Usage)
+_PARTS: tuple[type[Struct], ...] = (Part, *get_args(Item), Usage)
 
 
 def event_schema() -> Schema:
@@ -87,4 +88,5 @@ def _as_sent(kind: type[Struct]) -> dict[str, Any]:
         if field.default is NODEFAULT
         or not (kind.__struct_config__.omit_defaults or field.default is msgspec.UNSET)
     ]
-    return {"required": [*tag, *sent], "description": (kind.__doc__ or "").partition("\n")[0]}
+    about, *_ = (kind.__doc__ or "").split("\n\n")
+    return {"required": [*tag, *sent], "description": " ".join(about.split())}
