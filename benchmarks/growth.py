@@ -221,7 +221,7 @@ def body(format: RequestFormat, n: int) -> dict[str, Any]:
 
 def _add_requests() -> None:
     for format in DEFAULT_FORMATS:
-        if format.method == "POST":
+        if "POST" in format.methods:
 
             def decode(n: int, format: Any = format) -> Callable[[], object]:
                 fields = body(format, n)
