@@ -287,7 +287,8 @@ class Finish(Chunk, frozen=True, tag="finish"):
         reason: in our words. None, for providers that do not tell the two apart, means
             "tool_calls" if the model called any and else "stop".
         native: in the provider's own.
-        details: what the provider says besides, as Anthropic's `stop_details` of a refusal.
+        details: what the provider says besides, as Anthropic's `stop_details` of a refusal; or
+            `{"stop_sequence": text}`, which of the request's ended it.
     """
 
     reason: FinishReason | None = "stop"

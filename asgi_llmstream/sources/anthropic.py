@@ -113,16 +113,22 @@ def _read_message_delta(event: Any) -> Iterator[Chunk]:
     if found := {level: given for level, given in fields.items() if given}:
         yield Native("anthropic", found)
     yield from _read_usage(event)
-    if reason := get(delta, "stop_reason"):
-        yield finish(reason, get(delta, "stop_details"))
+    yield from _read_end(delta)
 
 
 def _read_whole(message: Any) -> Iterator[Chunk]:
     for index, block in enumerate(get(message, "content") or ()):
         yield from _read_block(block, index)
     yield from _read_usage(message)
-    if reason := get(message, "stop_reason"):
-        yield finish(reason, get(message, "stop_details"))
+    yield from _read_end(message)
+
+
+def _read_end(holder: Any) -> Iterator[Chunk]:
+    if reason := get(holder, "stop_reason"):
+        details = get(holder, "stop_details")
+        if sequence := get(holder, "stop_sequence"):
+            details = {"stop_sequence": sequence}
+        yield finish(reason, details)
 
 
 def _read_usage(holder: Any) -> Iterator[Chunk]:

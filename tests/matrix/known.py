@@ -5,9 +5,11 @@ from __future__ import annotations
 __all__ = ["KNOWN"]
 
 _DROPS_REFUSALS = "has no word for a refusal, and drops it"
+_ASKED = "takes no question but of the hosted MCP servers that its agent has"
 _REFUSAL = {"refusal": _DROPS_REFUSALS, "refusal, whole": _DROPS_REFUSALS}
 
 KNOWN: dict[str, dict[str, str]] = {
+    "openai-agents responses": {"approval": _ASKED, "approval, whole": _ASKED},
     "langchain-openai chat": {"refusal": "drops a refusal that is streamed"},
     "litellm chat": {"refusal": "drops a refusal that is streamed"},
     "litellm responses": _REFUSAL,

@@ -16,6 +16,7 @@ import openai
 from msgspec.structs import replace
 
 from asgi_llmstream import (
+    Approval,
     BadRequest,
     ChatMessage,
     ChatRequest,
@@ -113,6 +114,8 @@ SCENARIOS = (
     Scenario("agent", _and_again("Cold.")),
     Scenario("agent beside tools", _and_again("Cold."), offers=True),
     Scenario("agent calls", _and_again("The tools say 3."), (_ADD,), offers=True),
+    # One that has to be approved first: nobody may run it.
+    Scenario("approval", (Turn("May I?"),)),
     Scenario("limit", status=429),
     Scenario("denied", status=502),
     Scenario("late error", status=500, late=True),
@@ -281,6 +284,13 @@ _ANSWERS: dict[str, tuple[Any, ...]] = {
     "agent": (*_AGENT, "Cold.", Finish("stop")),
     "agent beside tools": (*_AGENT, "Cold.", Finish("stop")),
     "agent calls": (*_AGENT, *_CALL),
+    "approval": (
+        "May ",
+        "I?",
+        ToolCall("call_s1", "delete", {"id": 7}),
+        Finish("tool_calls"),
+        Approval("call_s1", "It is final."),
+    ),
     "truncated": (_upstream({"role": "assistant", "content": "Hel"}),),
     "truncated call": (_upstream({"tool_calls": [_HALF_CALL]}),),
 }

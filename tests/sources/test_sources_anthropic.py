@@ -454,6 +454,24 @@ def test_every_stop_reason_of_anthropics_is_the_same_to_its_clients(word: str) -
         assert f'"stop_reason":"{word}"'.encode() in body
 
 
+@SHAPES
+def test_the_sequence_that_ended_it_goes_out_to_anthropics_clients_streamed_and_whole(
+    shape: Callable[[bytes], list[object]],
+) -> None:
+    last, stop = end("stop_sequence")
+    last["delta"]["stop_sequence"] = "###"
+    items = shape(sse([start(), *text(0, "I"), last, stop]))
+    *_, told, _ = anthropic_grammar.events(wire_of(items))
+    assert told["delta"] == {
+        "stop_reason": "stop_sequence",
+        "stop_sequence": "###",
+        "stop_details": None,
+    }
+    whole = json.loads(whole_of(items))
+    assert told["delta"].items() <= whole.items()
+    assert message_of([{**whole, "content": []}]).finish_details == {"stop_sequence": "###"}
+
+
 def test_reasoning_that_is_not_shown_goes_out_and_back_as_it_came() -> None:
     items = STREAMS["reasoning that is not shown at all"]
     hidden = {"type": "redacted_thinking", "data": "opaque"}

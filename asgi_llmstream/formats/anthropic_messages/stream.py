@@ -16,7 +16,7 @@ Blocks follow each other on the wire, while tool calls may grow beside each othe
                     one that broke off is not stopped, since clients run it then, and calls that
                     waited for it are not sent: the error follows. Gemini's signature is dropped
     finish reasons  Anthropic's own word if the provider said one, else the nearest; with the
-                    `stop_details` that it gave
+                    `stop_details` or `stop_sequence` that it gave
     usage           the input's tokens in `message_start` where they come before anything else,
                     as Anthropic's own do, and else zeros; all in `message_delta`
     arguments       in a whole message, what is no JSON object is `{"invalid_json": text}`
@@ -60,7 +60,7 @@ from ..shapes.sequence import Sequence
 from ..wire import dumps, named, quote
 from .request import decode_request
 from .whole import whole_body
-from .words import Block, block_of, citation_of, error_object, message_of, stop_reason, usage_object
+from .words import Block, block_of, citation_of, error_object, message_of, stop_of, usage_object
 
 __all__ = ["AnthropicMessages"]
 
@@ -197,9 +197,7 @@ class _Encoder:
         return out + named("content_block_stop", {"index": self._block})
 
     def _finish(self, event: RunFinished) -> bytes:
-        reason = stop_reason(event.reason, event.native, self._last)
-        details = event.details or None
-        delta = {"stop_reason": reason, "stop_sequence": None, "stop_details": details}
+        delta = stop_of(event.reason, event.native, event.details, self._last)
         own = {
             "delta": self._native.get("delta", {}) | delta,
             "usage": self._native.get("usage", {}) | usage_object(event.usage),

@@ -11,7 +11,7 @@ from ..shapes.citations import Citations
 from ..shapes.replay import replay
 from ..shapes.sequence import Sequence
 from ..wire import dumps
-from .words import Block, block_of, citation_of, message_of, stop_reason
+from .words import Block, block_of, citation_of, message_of, stop_of
 
 __all__ = ["whole_body"]
 
@@ -24,15 +24,13 @@ def whole_body(started: RunStarted, message: Message) -> bytes:
             for ready in citations.feed(turn):
                 whole.take(ready)
     body = message_of(started, message.usage)
-    end = {"stop_reason": whole.stop_reason, "stop_details": whole.stop_details}
-    return dumps({**body, "content": whole.blocks, **end})
+    return dumps({**body, "content": whole.blocks, **whole.stop})
 
 
 class _Whole:
     def __init__(self) -> None:
         self.blocks: list[Block] = []
-        self.stop_reason: str | None = None
-        self.stop_details: dict[str, Any] | None = None
+        self.stop: dict[str, Any] = {}
         self._citations: list[dict[str, Any]] = []
         self._last: PartKind | None = None
 
@@ -46,5 +44,4 @@ class _Whole:
                 cited = {"citations": self._citations} if self._citations else {}
                 self.blocks.append(block_of(part, text, signature) | cited)
             case RunFinished(reason=reason, native=native, details=details):
-                self.stop_reason = stop_reason(reason, native, self._last)
-                self.stop_details = details or None
+                self.stop = stop_of(reason, native, details, self._last)

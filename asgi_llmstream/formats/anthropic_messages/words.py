@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from msgspec import UnsetType
+
 from ...chunks import FinishReason, Source, Usage
 from ...errors import BadRequest, LLMStreamError
 from ...events import Part, PartKind, RunFailed, RunStarted
@@ -17,7 +19,7 @@ __all__ = [
     "citation_of",
     "error_object",
     "message_of",
-    "stop_reason",
+    "stop_of",
     "usage_object",
 ]
 
@@ -91,9 +93,20 @@ _OWN_STOP_REASONS = {
 } - {"tool_use"}
 
 
-def stop_reason(reason: FinishReason, native: str | None, last: PartKind | None) -> str:
+def stop_of(
+    reason: FinishReason,
+    native: str | None,
+    details: dict[str, Any] | UnsetType,
+    last: PartKind | None,
+) -> dict[str, Any]:
+    """The fields that say why a message ended; `last` is the part that it ended with."""
     word = native if native in _OWN_STOP_REASONS else _STOP_REASONS[reason]
-    return "refusal" if word == "end_turn" and last == "refusal" else word
+    if word == "end_turn" and last == "refusal":
+        word = "refusal"
+    match details:
+        case {"stop_sequence": str(sequence)}:
+            return {"stop_reason": word, "stop_sequence": sequence, "stop_details": None}
+    return {"stop_reason": word, "stop_sequence": None, "stop_details": details or None}
 
 
 def usage_object(usage: Usage | None) -> dict[str, Any]:

@@ -62,20 +62,18 @@ from ..shapes.fields import given
 from ..shapes.replay import replay
 from ..shapes.sealed import seal_of
 from ..shapes.sequence import Sequence
-from ..wire import dumps, named, quote
+from ..wire import dumps, quote
+from .output import Output, ServerCalls
 from .request import decode_request
 from .words import (
     DELTAS,
     ECHOED,
     INCOMPLETE,
-    Item,
-    approved_call,
     body_of,
     inner_of,
     item_id,
     item_of,
     kind_of,
-    output_of,
     response_of,
     usage_object,
 )
@@ -141,13 +139,9 @@ class _Encoder:
     def __init__(self, format: OpenAIResponses) -> None:
         self.response: dict[str, Any] = {}
         self._format = format
-        self._run_id = ""
-        self._count = 0
-        self._output: list[Item] = []
+        self._output = Output()
+        self._calls = ServerCalls(self._output, format.decided)
         self._where: dict[str, Any] = {}
-        self._running: dict[str, dict[str, Any]] = {}  # where `mcp_call`s wait for their results
-        self._ran: set[str] = set()
-        self._decided = {decision.call_id: decision for decision in format.decided}
         self._prefix = b""
         self._sequence = Sequence()
         self._citations = Citations()
@@ -171,7 +165,7 @@ class _Encoder:
             case ItemAdded(item=ToolResult() as result):
                 return self._tool_result(result)
             case ItemAdded(item=Approval(call_id=id)):
-                return self._ask(id)
+                return self._calls.ask(id)
             case ItemAdded(item=Source() as source):
                 return self._cite(source)
             case RunStarted():
@@ -186,42 +180,36 @@ class _Encoder:
     def _delta(self, event: PartDelta) -> bytes:
         # Numbered as the last of those that were merged, so that a cursor means the same in
         # every client's stream.
-        self._count += event.merged
+        self._output.count += event.merged
         self._text_length += len(event.text)
-        text, number = quote(event.text), self._count - 1
+        text, number = quote(event.text), self._output.count - 1
         return b'%b%b,"sequence_number":%d}\n\n' % (self._prefix, text, number)
 
-    def _emit(self, name: str, fields: dict[str, Any]) -> bytes:
-        fields = {**fields, "sequence_number": self._count}
-        self._count += 1
-        return named(name, fields)
-
     def _start(self, event: RunStarted) -> bytes:
-        self._run_id = event.id
+        self._output.run_id = event.id
         self.response = response_of(event, self._format.echo)
         response = {"response": self.response}
-        return self._emit("response.created", response) + self._emit(
+        return self._output.emit("response.created", response) + self._output.emit(
             "response.in_progress", response
         )
 
     def _open(self, part: Part) -> bytes:
         kind = kind_of(part)
-        id = item_id(kind, self._run_id, len(self._output))
-        where = {"item_id": id, "output_index": len(self._output)}
+        id = item_id(kind, self._output.run_id, len(self._output.items))
+        where = {"item_id": id, "output_index": len(self._output.items)}
         self._where = where
         name, constant = DELTAS[kind]
         name = f"{name}.delta"
         head = dumps({"type": name, **where, **constant})[:-1]
         self._prefix = b"event: %b\ndata: %b," % (name.encode(), head) + b'"delta":'
         self._annotations, self._text_length = [], 0
-        out = self._add(item_of(part, id))
+        out = self._output.add(item_of(part, id))
         if kind == "mcp_call":
-            self._running[part.id] = where
-            return out + self._emit("response.mcp_call.in_progress", where)
+            return out + self._calls.begin(part.id, where)
         if kind == "tool_call":
             return out
         inner, index = inner_of(part.kind)
-        return out + self._emit(
+        return out + self._output.emit(
             f"{inner}.added", {**where, **index, "part": body_of(part.kind, "")}
         )
 
@@ -229,91 +217,45 @@ class _Encoder:
         part, where = event.part, self._where
         if part.kind == "tool_call":
             return self._close_call(event)
-        item = self._output[where["output_index"]]
+        item = self._output.items[where["output_index"]]
         name, constant = DELTAS[part.kind]
         body = body_of(part.kind, event.text)
         if part.kind == "text":
             body["annotations"] = self._annotations
         text = {"refusal" if part.kind == "refusal" else "text": event.text}
         inner, index = inner_of(part.kind)
-        out = self._emit(f"{name}.done", {**where, **constant, **text})
-        out += self._emit(f"{inner}.done", {**where, **index, "part": body})
+        out = self._output.emit(f"{name}.done", {**where, **constant, **text})
+        out += self._output.emit(f"{inner}.done", {**where, **index, "part": body})
         item["summary" if part.kind == "reasoning" else "content"] = [body]
         if event.signature is not None:
             item["encrypted_content"] = seal_of(event)
-        return out + self._done(where["output_index"], "completed" if event.whole else "incomplete")
+        status = "completed" if event.whole else "incomplete"
+        return out + self._output.done(where["output_index"], status)
 
     def _close_call(self, event: PartEnded) -> bytes:
         where, kind = self._where, kind_of(event.part)
         index = where["output_index"]
-        self._output[index]["arguments"] = event.text
+        self._output.items[index]["arguments"] = event.text
         if not event.whole:
-            self._output[index]["status"] = "incomplete"
+            self._output.items[index]["status"] = "incomplete"
             return b""
         name, _ = DELTAS[kind]
-        out = self._emit(f"{name}.done", {**where, "arguments": event.text})
+        out = self._output.emit(f"{name}.done", {**where, "arguments": event.text})
         # One that runs elsewhere is over when there is its result.
-        return out if kind == "mcp_call" else out + self._done(index)
+        return out if kind == "mcp_call" else out + self._output.done(index)
 
     def _tool_result(self, result: ToolResult) -> bytes:
-        if (where := self._running.pop(result.id, None)) is not None:
-            self._ran.add(result.id)
-            index = where["output_index"]
-            status = "failed" if result.error or result.denied else "completed"
-            self._output[index] |= output_of(result)
-            return self._emit(f"response.mcp_call.{status}", where) + self._done(index, status)
-        if result.id in self._ran:
-            return b""  # one more, and the item is closed
-        if (decision := self._decided.get(result.id)) is not None:
-            return self._came_of(decision, result)
-        index = len(self._output)
+        if (told := self._calls.end(result)) is not None:
+            return told
+        index = len(self._output.items)
         item = {
-            "id": f"fco_{self._run_id}_{index}",
+            "id": f"fco_{self._output.run_id}_{index}",
             "type": "function_call_output",
             "status": "in_progress",
             "call_id": result.id,
             "output": told_of(result),
         }
-        return self._add(item) + self._done(index)
-
-    def _ask(self, call_id: str) -> bytes:
-        if (where := self._running.pop(call_id, None)) is None:
-            return b""  # nobody made it, or it has run
-        index = where["output_index"]
-        call = self._output[index]
-        call["approval_request_id"] = call_id
-        asked = {name: call[name] for name in ("name", "arguments", "server_label")}
-        self._decided[call_id] = Decision(
-            call_id, approved=True, name=call["name"], arguments=call["arguments"]
-        )
-        given_up, place = self._done(index, "incomplete"), len(self._output)
-        request = {"id": call_id, "type": "mcp_approval_request", **asked}
-        return given_up + self._add(request) + self._done(place)
-
-    def _came_of(self, decision: Decision, result: ToolResult) -> bytes:
-        self._ran.add(result.id)
-        index = len(self._output)
-        id = item_id("mcp_call", self._run_id, index)
-        out = self._add(approved_call(decision, id))
-        where = {"item_id": id, "output_index": index}
-        status = "failed" if result.error or result.denied else "completed"
-        given = decision.arguments or "{}"
-        out += self._emit("response.mcp_call.in_progress", where)
-        out += self._emit("response.mcp_call_arguments.delta", {**where, "delta": given})
-        out += self._emit("response.mcp_call_arguments.done", {**where, "arguments": given})
-        self._output[index] |= {"arguments": given, **output_of(result)}
-        return out + self._emit(f"response.mcp_call.{status}", where) + self._done(index, status)
-
-    def _add(self, item: Item) -> bytes:
-        self._output.append(item)
-        fields = {"output_index": len(self._output) - 1, "item": item}
-        return self._emit("response.output_item.added", fields)
-
-    def _done(self, index: int, status: str = "completed") -> bytes:
-        item = self._output[index]
-        if "status" in item:
-            item["status"] = status
-        return self._emit("response.output_item.done", {"output_index": index, "item": item})
+        return self._output.add(item) + self._output.done(index)
 
     def _cite(self, source: Source) -> bytes:
         annotation = {
@@ -326,18 +268,17 @@ class _Encoder:
         index = {"content_index": 0, "annotation_index": len(self._annotations)}
         self._annotations.append(annotation)
         fields = {**self._where, **index, "annotation": annotation}
-        return self._emit("response.output_text.annotation.added", fields)
+        return self._output.emit("response.output_text.annotation.added", fields)
 
     def _finish(self, event: RunFinished) -> bytes:
         # Zeros where nothing is known: clients read the counts without asking for them.
         usage, reason = event.usage or Usage(), INCOMPLETE.get(event.reason)
-        # Nothing may be left open: of these nobody told a result.
-        running = [self._done(i["output_index"], "incomplete") for i in self._running.values()]
+        running = self._calls.finish()
         if reason is None:
             end = self._end("completed", usage, completed_at=event.completed)
         else:
             end = self._end("incomplete", usage, incomplete_details={"reason": reason})
-        return b"".join(running) + end
+        return running + end
 
     def _fail(self, event: RunFailed) -> bytes:
         # A response's error has a code out of a list; the event's is free.
@@ -345,15 +286,15 @@ class _Encoder:
         nested = error_object(event)
         flat = {"code": event.code, "message": event.message, "param": event.param}
         error = {"code": known, "message": event.message}
-        for where in self._running.values():
-            self._output[where["output_index"]]["status"] = "incomplete"
-        return self._emit("error", flat | nested) + self._end("failed", event.usage, error=error)
+        self._calls.fail()
+        told = self._output.emit("error", flat | nested)
+        return told + self._end("failed", event.usage, error=error)
 
     def _end(self, status: str, usage: Usage | None, **details: Any) -> bytes:
         self.response |= {
             "status": status,
-            "output": self._output,
+            "output": self._output.items,
             "usage": None if usage is None else usage_object(usage),
             **details,
         }
-        return self._emit(f"response.{status}", {"response": self.response})
+        return self._output.emit(f"response.{status}", {"response": self.response})
