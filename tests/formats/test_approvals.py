@@ -213,6 +213,32 @@ async def test_what_came_of_an_approved_call_is_an_item_of_its_own_that_comes_ba
     assert request.to_openai()[2]["content"] == "deleted"
 
 
+@pytest.mark.parametrize(
+    ("behind", "are_news"),
+    [
+        ([], True),
+        ([{"role": "user", "content": "And hurry."}], True),
+        ([{"role": "assistant", "content": "I did not."}], False),
+        ([{"type": "mcp_call", "id": "m", "name": "delete", "arguments": "{}", "output": "deleted",
+           "approval_request_id": "a"}], False),
+    ],
+)  # fmt: skip
+def test_a_decision_is_news_until_the_model_has_spoken_or_its_call_has_run(
+    behind: list[Any], are_news: bool
+) -> None:
+    asked = {"type": "mcp_approval_request", "id": "a", "name": "delete", "arguments": "{}"}
+    answer = {"type": "mcp_approval_response", "approval_request_id": "a", "approve": True}
+    request = OpenAIResponses().decode({"model": "m", "input": [asked, answer, *behind]})
+    assert [decision.call_id for decision in request.approvals] == ["a"] * are_news
+    check_openai(request.to_openai())
+
+
+def test_only_the_assistants_own_calls_are_decided() -> None:
+    body = ui_answers(wire(UIMessages(), CALL, Approval("a")), True, None)
+    body["messages"][-1]["role"] = "user"
+    assert UIMessages().decode(body).approvals == []
+
+
 @every_mute
 @pytest.mark.parametrize("stream", [True, False])
 @pytest.mark.anyio

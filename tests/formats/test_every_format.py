@@ -536,6 +536,7 @@ BESIDE = [ToolCallDelta(0, "a", "f", "{"), ToolCallDelta(1, "b", "g"), ToolCall(
 @example(BESIDE, "finish")
 @example(BESIDE, "abort")
 @example([Text("a"), Refusal("b"), Text("c")], Error("Oh."))
+@example([ToolCall("q", "f", by="server"), Text("a"), Approval("q")], "finish")
 def test_whatever_a_producer_yields_every_client_hears_the_same_of_it(
     chunks: list[Chunk], ending: str | Error
 ) -> None:

@@ -6,6 +6,7 @@ __all__ = ["KNOWN"]
 
 _DROPS_REFUSALS = "has no word for a refusal, and drops it"
 _ASKED = "takes no question but of the hosted MCP servers that its agent has"
+_NO_MCP = "knows no item of a tool that the server ran, where the answer is whole"
 _REFUSAL = {"refusal": _DROPS_REFUSALS, "refusal, whole": _DROPS_REFUSALS}
 
 KNOWN: dict[str, dict[str, str]] = {
@@ -23,7 +24,14 @@ KNOWN: dict[str, dict[str, str]] = {
     "smolagents chat": _REFUSAL,
     "ai-5 compatible": _REFUSAL,
     "ai-5 chat": _REFUSAL,
-    "ai-5 responses": _REFUSAL,
+    "ai-5 responses": {
+        **_REFUSAL,
+        "agent, whole": _NO_MCP,
+        "agent beside tools, whole": _NO_MCP,
+        "agent calls, whole": _NO_MCP,
+        "approval, whole": _NO_MCP,
+    },
+    "ai-5-ui ui": {"approval": "knows no approvals, for which there is `strict_v5`"},
     "ai-5 messages": {
         "usage": "does not count cached tokens among the input",
         "usage, whole": "does not count cached tokens among the input",

@@ -12,16 +12,19 @@ Blocks follow each other on the wire, while tool calls may grow beside each othe
     refusals        `text` blocks; one that ends the answer makes its stop reason "refusal"
     sources         citations (`web_search_result_location`) of the text that they stand in,
                     precede or follow; dropped if there is none
-    calls           those that others than the client answer are left out, with their results;
-                    one that broke off is not stopped, since clients run it then, and calls that
-                    waited for it are not sent: the error follows. Gemini's signature is dropped
+    calls           those that others than the client answer are left out, with their results and
+                    the approvals that they wait for; one that broke off is not stopped, since
+                    clients run it then, and calls that waited for it are not sent: the error
+                    follows. Gemini's signature is dropped
     finish reasons  Anthropic's own word if the provider said one, else the nearest; with the
                     `stop_details` or `stop_sequence` that it gave
     usage           the input's tokens in `message_start` where they come before anything else,
                     as Anthropic's own do, and else zeros; all in `message_delta`
     arguments       in a whole message, what is no JSON object is `{"invalid_json": text}`
     tool results,   dropped
+    documents,
     files, data,
+    metadata, state,
     steps
 """
 

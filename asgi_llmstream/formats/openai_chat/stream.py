@@ -6,7 +6,8 @@ Calls go out one after the other, since clients' accumulators take those that gr
 for one. A call's signature is where Gemini's own endpoint of this protocol has it, `extra_content`.
 
 Not carried, because the protocol has no word for it: reasoning that is not shown and the signature
-of any, calls that others than the client answer, tool results, sources, files, data, steps.
+of any, calls that others than the client answer, approvals of these, tool results, sources,
+documents, files, data, metadata, state, steps.
 """
 
 from __future__ import annotations

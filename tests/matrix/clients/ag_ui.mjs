@@ -27,7 +27,9 @@ serve(async function* (ask) {
       };
       await agent.runAgent({ tools }, listening);
       if (failed && !ask.leaves) throw failed;
-      calls = unanswered(agent.messages.slice(before));
+      // What waits for an approval is not the page's to run.
+      const asked = agent.pendingInterrupts.map(({ toolCallId }) => toolCallId);
+      calls = unanswered(agent.messages.slice(before), asked);
       for (const { id, function: asked } of calls) {
         const content = ask.run(asked.name, asked.arguments);
         agent.addMessage({ id: `result-${id}`, role: 'tool', toolCallId: id, content });
@@ -37,10 +39,10 @@ serve(async function* (ask) {
   }
 });
 
-function unanswered(messages) {
+function unanswered(messages, asked) {
   const answered = messages.map((message) => message.toolCallId);
   const calls = messages.flatMap((message) => message.toolCalls ?? []);
-  return calls.filter((call) => !answered.includes(call.id));
+  return calls.filter(({ id }) => !answered.includes(id) && !asked.includes(id));
 }
 
 function told(messages, finished) {

@@ -62,6 +62,7 @@ class _Run:
         self.ended = False
         self._calls: dict[str, tuple[str, str]] = {}
         self._results: dict[str, str] = {}
+        self._asked: set[str] = set()
 
     async def read(self, client: httpx.AsyncClient, body: str, ask: Ask) -> None:
         headers = {"content-type": "application/json"}
@@ -92,6 +93,8 @@ class _Run:
                 raise _RunError(event.message)
             case "RUN_FINISHED":
                 self.ended = True
+                if event.outcome is not None and event.outcome.type == "interrupt":
+                    self._asked = {i.tool_call_id for i in event.outcome.interrupts}
 
     def messages(self) -> list[dict[str, Any]]:
         calls = [
@@ -109,7 +112,9 @@ class _Run:
         return [asked, *results, *([said] if self.text else [])]
 
     def unanswered(self) -> dict[str, tuple[str, str]]:
-        return {id: call for id, call in self._calls.items() if id not in self._results}
+        # What waits for an approval is not the page's to run.
+        done = self._results.keys() | self._asked
+        return {id: call for id, call in self._calls.items() if id not in done}
 
 
 serve(talk)
