@@ -3,11 +3,13 @@
     python -m tests.by_command.soak --seconds 600 --streams 300
 
 Hundreds of clients at once ask a uvicorn server, in every protocol and for foreign streams below
-the middleware, for answers that are sync or async, whole or broken, short or endless; and read
-them to the end, slowly, not at all, or leave in one of several ways. It goes in rounds. After each,
-when all is quiet, what is left is counted and compared with what was left after the first. Then
-everything must work as ever, and at last the process is told to end while streams are open. Ends
-with `passed`, or with what went wrong and 1. With `--sabotage` it must go wrong.
+the middleware, for answers that are sync or async, whole or broken, short or endless, in small
+chunks or of 1 MB, with requests of up to 7 MiB; and read them to the end, slowly, not at all, or
+leave in one of several ways. Foreign streams listen to their client in every way, or not at all.
+It goes in rounds. After each, when all is quiet, what is left is counted and compared with what
+was left after the first. Then everything must work as ever, and at last the process is told to end
+while streams are open. Ends with `passed`, or with what went wrong and 1. With `--sabotage` it must
+go wrong.
 """
 
 from __future__ import annotations
@@ -100,7 +102,8 @@ class Soak:
         """Everything must be as if nothing had happened."""
         for number, format in enumerate(ROUTES, PEACE):
             shape = "async" if format else [*FOREIGN][number % len(FOREIGN)]
-            script = {"shape": shape, "ending": "returns", "seed": 1, "flood": False}
+            script = {"shape": shape, "ending": "returns", "seed": 1}
+            script |= {"flood": False, "large": False}
             await ask(self._books, Question(number, format, script), _Sober(), address)
         await self._quiet()
 
@@ -214,7 +217,8 @@ def main() -> int:
     server = Server(books)
     soak = Soak(books, server, given.streams, given.seed)
     rounds = max(3, min(20, int(given.seconds / 15)))
-    with serve(server, log_level="critical") as url:
+    # A kernel that takes megabytes at once would hide that a steady reader goes on.
+    with serve(server, send_buffer=65536, log_level="critical") as url:
         address = ("127.0.0.1", int(url.rpartition(":")[2]))
         asyncio.run(soak.run(address, given.seconds, rounds))
         report(books, given.streams)

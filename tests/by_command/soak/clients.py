@@ -22,7 +22,22 @@ from .server import ENDINGS, ENDLESS, FOREIGN, SHAPES, Script, steps, word
 
 Address = tuple[str, int]
 
-READERS = {"reads": 6, "slow": 1, "stalls": 1, "fin": 1, "rst": 1, "half": 1, "leaves at once": 1}
+READERS = {
+    "reads": 6,
+    "slow": 1,
+    "steady": 1,
+    "stalls": 1,
+    "fin": 1,
+    "rst": 1,
+    "half": 1,
+    "leaves at once": 1,
+}
+# Bytes in one read, and the seconds until the next: a steady one is slower than `send_timeout`
+# would be for a whole chunk.
+PACES = {"slow": (997, 0.02), "steady": (65536, 0.1)}
+LARGE = 0.02  # of the answers have large chunks,
+BALLAST = 0.02  # and of the requests a large body
+MOST_BALLAST = 7 * 2**20
 NONSENSE = 0.04  # of the requests are none
 WHOLE = 0.15  # of those that may be are not streamed
 # As of our formats: two of eight requests ask for foreign streams.
@@ -38,6 +53,7 @@ class Question:
         script: what the producer is to do.
         how: the answer is read.
         stream: or in one piece.
+        ballast: bytes that the request's body has besides, if it has one.
     """
 
     def __init__(
@@ -47,7 +63,9 @@ class Question:
         script: Script,
         how: str = "reads",
         stream: bool = True,
+        ballast: int = 0,
     ) -> None:
+        self.ballast = ballast
         self.number = number
         self.format = format
         self.script = script
@@ -56,7 +74,7 @@ class Question:
 
     def __repr__(self) -> str:
         kind = "stream" if self.stream else "whole"
-        return f"{self.number} {self.route} {kind} {self.how} {self.script}"
+        return f"{self.number} {self.route} {kind} {self.how} {self.script} {self.ballast}"
 
     @property
     def route(self) -> str:
@@ -67,9 +85,12 @@ class Question:
         method, path = "GET", self.route
         if self.format is None:
             path += f"?{quote(prompt)}"
+            body = b"x" * self.ballast
+            method = "POST" if body else "GET"
         elif "GET" in self.format.methods:
             path += f"?prompt={quote(prompt)}"
         else:
+            prompt += " " * self.ballast
             method, body = "POST", json.dumps(self._body(prompt)).encode()
         head = f"{method} {path} HTTP/1.1\r\nhost: soak\r\nconnection: {connection}\r\n"
         head += f"x-number: {self.number}\r\ncontent-type: application/json\r\n"
@@ -98,17 +119,21 @@ def draw(number: int, dice: random.Random) -> Question:
         "ending": choose(dice, ENDINGS | ENDLESS),
         "seed": dice.random(),
         "flood": False,
+        "large": False,
     }
     how = choose(dice, READERS)
-    if script["ending"] in ENDLESS and how in ("reads", "slow"):
+    if script["ending"] in ENDLESS and how in ("reads", "slow", "steady"):
         script["ending"] = "returns"
     if script["ending"] == "silent" and script["shape"] in ("sync", "threads"):
         script["ending"] = "never"  # a blocking call cannot be interrupted
+    may_be_large = how != "slow" and script["ending"] not in ENDLESS
+    script["large"] = how == "steady" or (may_be_large and dice.random() < LARGE)
     if how == "stalls":
         script |= {"ending": "never", "flood": True}
     may_be_whole = hasattr(format, "whole_body") and how in ("reads", "leaves at once")
     stream = not (may_be_whole and dice.random() < WHOLE)
-    return Question(number, format, script, how, stream)
+    ballast = dice.randrange(MOST_BALLAST) if dice.random() < BALLAST else 0
+    return Question(number, format, script, how, stream, ballast)
 
 
 def choose(dice: random.Random, weights: dict[str, int]) -> str:
@@ -186,7 +211,7 @@ class _Client:
                         sock.shutdown(socket.SHUT_WR)
                         await _read(sock)
                 case _:
-                    self._judge(await _read(sock, slowly=how == "slow"))
+                    self._judge(await _read(sock, pace=PACES.get(how, _FAST)))
                     await self._judge_outcome()
             if how in ("rst", "stalls") or self._dice.random() < 0.2:
                 linger = struct.pack("ii", 1, 0)  # close() sends RST
@@ -256,7 +281,8 @@ def judge_own(question: Question, response: Response) -> None:
 def judge_foreign(script: Script, response: Response) -> None:
     """It has all that was written, and an end only if the application gave it one."""
     if response.status == 500:  # the server's own answer
-        assert (script["shape"], script["ending"]) == ("hand_written", "raises early")
+        assert script["shape"] != "sse_starlette"
+        assert script["ending"] == "raises early"
         return
     assert response.streamed, f"foreign: status {response.status} and no stream"
     finished = script["ending"] == "returns"
@@ -310,16 +336,22 @@ async def _send(sock: socket.socket, data: bytes) -> None:
     await asyncio.get_running_loop().sock_sendall(sock, data)
 
 
-async def _read(sock: socket.socket, at_least: float = float("inf"), slowly: bool = False) -> bytes:
+_FAST = (65536, 0.0)
+
+
+async def _read(
+    sock: socket.socket, at_least: float = float("inf"), pace: tuple[int, float] = _FAST
+) -> bytes:
     loop, got = asyncio.get_running_loop(), bytearray()
+    most, pause = pace
     while len(got) < at_least:
         try:
-            piece = await loop.sock_recv(sock, 997 if slowly else 65536)
+            piece = await loop.sock_recv(sock, most)
         except ConnectionError:
             break
         if not piece:
             break
         got += piece
-        if slowly:
-            await asyncio.sleep(0.02)
+        if pause:
+            await asyncio.sleep(pause)
     return bytes(got)

@@ -7,6 +7,7 @@ import os
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+from asgi_llmstream.asgi import delivery
 from asgi_llmstream.asgi.delivery import Delivery, StreamDelivery
 from asgi_llmstream.backend.asyncio import Task
 from asgi_llmstream.foreign.framing import AsIs
@@ -87,6 +88,10 @@ def _told(owner: Any, times: int) -> None:
     _replace(owner, "_tell", make)
 
 
+def _large_chunks_go_out_whole() -> None:
+    _replace(delivery, "_PIECE", lambda _: 2**30)
+
+
 def _broken_looks_finished() -> None:
     for name in ("fail", "abort"):
         _replace(Lifecycle, name, lambda _: lambda self, *args: self.finish())
@@ -124,6 +129,7 @@ SABOTAGES = {
     "on_finish never": Sabotage(
         lambda: _told(Generation, 0), r"on_finish was told \[\] of 1 streams"
     ),
+    "no progress": Sabotage(_large_chunks_go_out_whole, r"has no end: .* steady "),
     "silent end": Sabotage(_broken_looks_finished, r"ended as if it had finished: .*'raises"),
     "foreign silent end": Sabotage(
         _foreign_broken_looks_finished, r"ended as if it had finished: .* /foreign "

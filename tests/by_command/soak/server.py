@@ -8,12 +8,13 @@ import json
 import random
 import threading
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import suppress
 from contextvars import ContextVar
 from typing import Any
 from urllib.parse import unquote
 
+import anyio
 from sse_starlette import EventSourceResponse
 
 from asgi_llmstream import (
@@ -34,24 +35,26 @@ from asgi_llmstream import (
 from .books import Books, Record
 
 Script = dict[str, Any]
-"""What a producer is to do: its shape, its ending, the seed of its dice, and whether it floods."""
+"""What a producer is to do: its shape, its ending, the seed of its dice, whether it floods, and
+whether its chunks are large."""
 
 # How often each, of our own producers, of foreign ones, and of the endings of both.
 SHAPES = {"async": 3, "sync": 3, "callbacks": 2, "threads": 1, "stubborn": 1}
-FOREIGN = {"sse_starlette": 1, "hand_written": 1}
+FOREIGN = {"sse_starlette": 2, "hand_written": 2, "looks": 1, "listens": 1}
 ENDINGS = {"returns": 6, "raises early": 1, "raises": 2, "raises openly": 1}
 # Those that go on: only readers that leave or stall come back from them.
 ENDLESS = {"never": 2, "silent": 1}
 
 # A reader that stalls gets this much before `send` blocks, and as much again.
 FLOOD = "x" * 65536
+LARGE = "~" * 1_000_000
 
 OPTIONS = StreamOptions(
-    heartbeat_interval=0.04, send_timeout=1, close_timeout=5, shutdown_grace=0.5
+    heartbeat_interval=0.04, send_timeout=2, close_timeout=5, shutdown_grace=0.5
 )
 # A foreign application that listens to nothing goes on for `close_timeout`.
 FOREIGN_OPTIONS = StreamOptions(
-    heartbeat_interval=0.04, send_timeout=1, close_timeout=0.5, shutdown_grace=0.5
+    heartbeat_interval=0.04, send_timeout=2, close_timeout=0.5, shutdown_grace=0.5
 )
 
 current: ContextVar[Record] = ContextVar("current")
@@ -179,13 +182,47 @@ class Server:
         await EventSourceResponse(events(), ping=0.5)(scope, receive, send)
 
     async def _hand_written(self, script: Script, scope: Any, receive: Any, send: Any) -> None:
-        """Listens to nothing, cuts its events in two, and breaks off in the middle of one."""
+        """Listens to nothing, and never asks for its request's body."""
+
+        async def has_left() -> bool:
+            return False
+
+        await self._by_hand(script, send, has_left)
+
+    async def _looks(self, script: Script, scope: Any, receive: Any, send: Any) -> None:
+        """Asks whether its client has left, and cancels that at once, or soon."""
+        patience = script["seed"] / 500 if script["seed"] < 0.5 else 0
+
+        async def has_left() -> bool:
+            with anyio.move_on_after(patience):
+                await _disconnect(receive)
+                return True
+            return False
+
+        await self._by_hand(script, send, has_left)
+
+    async def _listens(self, script: Script, scope: Any, receive: Any, send: Any) -> None:
+        """Listens in a task of its own, which it cancels when it has said everything."""
+        listening = asyncio.create_task(_disconnect(receive))
+
+        async def has_left() -> bool:
+            return listening.done()
+
+        try:
+            await self._by_hand(script, send, has_left)
+        finally:
+            listening.cancel()
+
+    async def _by_hand(
+        self, script: Script, send: Any, has_left: Callable[[], Awaitable[bool]]
+    ) -> None:
+        """Cuts its events in two, and breaks off in the middle of one."""
 
         async def write(body: bytes) -> None:
             await send({"type": "http.response.body", "body": body, "more_body": True})
 
         begun = False
-        with self._books.counted("hand_written"):
+        with self._books.counted(script["shape"]):
             try:
                 for pause, chunk in steps(script):
                     if not begun:
@@ -195,11 +232,18 @@ class Server:
                     await write(event[:5])
                     await asyncio.sleep(pause)
                     await write(event[5:])
+                    if await has_left():
+                        return
             except Exception:
                 if begun:
                     await write(b"data: hal")
                 raise
         await send({"type": "http.response.body"})
+
+
+async def _disconnect(receive: Any) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass
 
 
 _START = {
@@ -231,6 +275,11 @@ def steps(script: Script) -> Iterator[tuple[float, Any]]:
         pause = dice.choice([0, 0, 0.001, 0.02, 0.3 if endless else 0.05])
         if script["flood"]:
             yield 0, FLOOD
+            continue
+        if script["large"]:
+            yield 0, LARGE
+            if index == 1:
+                break
             continue
         kinds = ["lo \u2028 wörld 🎉", "\ud83d", Reasoning("hm"), Source("https://a"), Usage(1, 2)]
         call = ToolCall(f"c{index}", "f", {"x": index})

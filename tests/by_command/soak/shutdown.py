@@ -43,7 +43,7 @@ def _questions(first: int) -> list[Question]:
 
 
 def _script(shape: str, ending: str) -> dict[str, object]:
-    return {"shape": shape, "ending": ending, "seed": 1, "flood": False}
+    return {"shape": shape, "ending": ending, "seed": 1, "flood": False, "large": False}
 
 
 class _Open:
