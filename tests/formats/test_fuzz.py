@@ -158,7 +158,7 @@ def test_no_mutated_request_gets_a_500_a_hang_or_a_traceback(
     format: RequestFormat, dice: Any
 ) -> None:
     body = mutated(EVERY_REQUEST[format.route], dice)
-    if format.method == "GET":
+    if "GET" in format.methods:
         check_answer(ask(APP, "GET", f"{format.route}?{quote(body, safe='=&%+')}"))
     else:
         check_answer(ask(APP, "POST", format.route, body=body, headers=JSON_TYPE))
