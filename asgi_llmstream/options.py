@@ -28,6 +28,7 @@ _SECONDS = (
 _COUNTS = (
     "max_body_size",
     "max_body_depth",
+    "max_body_items",
     "max_streams",
     "max_chunk_size",
     "max_message_size",
@@ -59,6 +60,8 @@ class StreamOptions(Struct, frozen=True, kw_only=True):
             `close_timeout` also a `send` that is stuck is given up.
         max_body_size: the largest request body that `ChatApp` reads.
         max_body_depth: how deep its lists and objects may be nested.
+        max_body_items: how many values may be in it, at any depth; an empty list or object counts
+            as two. Each costs time and memory, however few bytes it has.
         max_streams: how many streams a `ChatApp`, or what is below an `LLMStreamMiddleware`, may
             have at the same time; more get a 503.
         max_chunk_size: the largest chunk: its text or data, in characters.
@@ -88,8 +91,9 @@ class StreamOptions(Struct, frozen=True, kw_only=True):
     finish_timeout: float | None = 30
     block_warning: float | None = 0.5
     shutdown_grace: float | None = 5
-    max_body_size: int | None = 16 * 1024 * 1024
+    max_body_size: int | None = 8 * 1024 * 1024
     max_body_depth: int | None = 100
+    max_body_items: int | None = 50_000
     max_streams: int | None = None
     max_chunk_size: int | None = None
     max_message_size: int | None = None

@@ -14,13 +14,14 @@ from ..errors import BadRequest, LLMStreamError, MethodNotAllowed, NotFound
 from ..formats import DEFAULT_FORMATS, AnthropicMessages, Format, OpenAIChat
 from ..formats.base import Method, RequestFormat, answers_whole, has_envelope, schema_of
 from ..formats.models import model_list, model_object
-from ..formats.wire import decode_json, dumps
+from ..formats.wire import dumps
 from ..options import DEFAULT_OPTIONS, StreamOptions
 from ..producers import Stream
 from ..request import ChatRequest
 from ..runtime import OnFinish, process_signals
 from ..sse import last_event_id
 from .admission import Door
+from .body import read_request
 from .cors import Cors
 from .http import (
     Receive,
@@ -30,7 +31,6 @@ from .http import (
     below,
     check_media_type,
     query_fields,
-    read_body,
     route_path,
     send_empty,
     send_json,
@@ -201,12 +201,11 @@ class ChatApp:
                 return
         else:
             check_media_type(scope)
-            options = self._door.options_for(scope)
-            body = await read_body(scope, receive, options.max_body_size)
-            if body is None:
+            asked = await read_request(format, scope, receive, self._door.options_for(scope))
+            if asked is None:
                 self._door.check()  # a server that ends may say so of a client that has not left
                 return  # the client left while it was still asking
-            request = format.decode(decode_json(body, options.max_body_depth))
+            request = asked
         await self._stream(request, format.for_request(request), scope, receive, send)
 
     async def _stream(

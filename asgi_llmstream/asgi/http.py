@@ -1,4 +1,4 @@
-"""The little HTTP that ASGI leaves to its applications: paths, headers, bodies, short responses."""
+"""The little HTTP that ASGI leaves to its applications: paths, headers, short responses."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Mappi
 from typing import Any
 from urllib.parse import parse_qs
 
-from ..errors import PayloadTooLarge, UnsupportedMediaType
+from ..errors import UnsupportedMediaType
 
 __all__ = [
     "ASGIMessage",
@@ -24,7 +24,6 @@ __all__ = [
     "merge_headers",
     "over_websocket",
     "query_fields",
-    "read_body",
     "receive_again",
     "route_path",
     "send_empty",
@@ -89,31 +88,6 @@ def check_media_type(scope: Scope) -> None:
     essence = types[0].split(b";")[0].strip().lower() if types else b""
     if essence != b"application/json" and not essence.endswith(b"+json"):
         raise UnsupportedMediaType()
-
-
-async def read_body(scope: Scope, receive: Receive, limit: int | None) -> bytes | None:
-    """The request's body; None if the client left before it was whole.
-
-    Args:
-        limit: how large it may be, in bytes.
-
-    Raises:
-        PayloadTooLarge: if it is larger.
-    """
-    for name, value in scope["headers"]:
-        if name == b"content-length" and limit is not None:
-            if value.isdigit() and int(value[:20]) > limit:
-                raise PayloadTooLarge()
-    body = bytearray()
-    while True:
-        message = await receive()
-        if message["type"] == "http.disconnect":
-            return None
-        body += message.get("body", b"")
-        if limit is not None and len(body) > limit:
-            raise PayloadTooLarge()
-        if not message.get("more_body", False):
-            return bytes(body)
 
 
 def receive_again(body: AsyncGenerator[bytes, None], receive: Receive) -> Receive:

@@ -79,7 +79,7 @@ class RequestFormat(Format, Protocol):
 
     def decode(self, fields: dict[str, Any], /) -> ChatRequest:
         """The request that these fields make: of POST the body's JSON object, of GET those of
-        the query, each as text.
+        the query, each as text. A large body's are decoded in a thread.
 
         Raises:
             BadRequest: if they are none; names the field at fault.

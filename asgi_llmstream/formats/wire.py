@@ -14,15 +14,20 @@ DONE = b"data: [DONE]\n\n"
 """The last event of the protocols that say so."""
 
 
-def decode_json(body: bytes, max_depth: int | None = None) -> dict[str, Any]:
+def decode_json(
+    body: bytes, max_depth: int | None = None, max_items: int | None = None
+) -> dict[str, Any]:
     """The object in `body`, safe to be walked through.
 
     Args:
         max_depth: how deep its lists and objects may be nested.
+        max_items: how many values may be in it, which is known before any is made.
 
     Raises:
-        BadRequest: if there is none, or it is nested more deeply.
+        BadRequest: if there is none, it is nested more deeply, or there are more.
     """
+    if max_items is not None:
+        _check_items(body, max_items)
     try:
         raw = msgspec.json.decode(body)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
@@ -34,6 +39,21 @@ def decode_json(body: bytes, max_depth: int | None = None) -> dict[str, Any]:
     if max_depth is not None:
         _check_depth(raw, max_depth)
     return raw
+
+
+def _check_items(body: bytes, limit: int) -> None:
+    """Count the values by what stands in front of them; where that is little enough with what
+    stands in strings, there is no need to look for those."""
+    if _separators(body) <= limit:
+        return
+    bare = body.replace(b"\\\\", b"").replace(b'\\"', b"")
+    strings = bare.count(b'"') // 2  # each of them is a value, or the name of one
+    if strings > 2 * limit or _separators(b"".join(bare.split(b'"')[::2])) > limit:
+        raise BadRequest(f"The body has more than {limit} values.", code="too_many_values")
+
+
+def _separators(body: bytes) -> int:
+    return body.count(b",") + body.count(b"[") + body.count(b"{")
 
 
 def _check_depth(body: Any, limit: int) -> None:

@@ -6,6 +6,7 @@ Private: the root shows `accumulate`, `chunks`, `from_callbacks` and `Emitter`.
 from .accumulate import accumulate
 from .callbacks import Emitter, from_callbacks
 from .iterables import Producer, Steps, Stream, discard, is_reusable, name_of, open_steps
+from .threads import in_thread
 from .through import chunks
 
 __all__ = [
@@ -17,6 +18,7 @@ __all__ = [
     "chunks",
     "discard",
     "from_callbacks",
+    "in_thread",
     "is_reusable",
     "name_of",
     "open_steps",

@@ -12,14 +12,14 @@ from collections.abc import Callable, Iterable
 from contextlib import suppress
 from contextvars import copy_context
 from queue import SimpleQueue
-from typing import Any
+from typing import Any, TypeVar
 
 import anyio.to_thread
 
 from ..backend import caller_from_thread, wakeup
 from ..errors import Overloaded
 
-__all__ = ["MAX_THREADS", "ThreadIterator", "Worker"]
+__all__ = ["MAX_THREADS", "ThreadIterator", "Worker", "in_thread"]
 
 MAX_THREADS = 1000
 """How many plain functions and sync iterables may run at the same time in this process."""
@@ -27,6 +27,8 @@ MAX_THREADS = 1000
 _free_threads = threading.BoundedSemaphore(MAX_THREADS)
 
 _END = object()
+
+T = TypeVar("T")
 
 _Order = Callable[[], Any]
 
@@ -67,7 +69,10 @@ class Worker:
         if isinstance(error, StopIteration | StopAsyncIteration):  # which a coroutine cannot raise
             raise RuntimeError(f"{type(error).__name__} came out of a thread") from error
         if error is not None:
-            raise error
+            try:
+                raise error
+            finally:
+                del error  # it knows this frame, which would know it: a cycle
         return returned
 
     async def call(self, function: _Order) -> Any:
@@ -112,14 +117,23 @@ class Worker:
 
     def _main(self) -> None:
         try:
-            while (order := self._orders.get()) is not None:
-                try:
-                    self._tell(self._answer, order(), None)
-                except BaseException as error:
-                    self._tell(self._answer, None, error)
+            while self._obey(self._orders.get()):
+                pass
         finally:
             _free_threads.release()
             self._tell(self._stopped)
+
+    def _obey(self, order: _Order | None) -> bool:
+        if order is None:
+            return False
+        try:
+            returned = order()
+        except BaseException as error:
+            self._tell(self._answer, None, error)
+        else:
+            del order  # what it was to work on is let go before anybody goes on with the answer
+            self._tell(self._answer, returned, None)
+        return True
 
     def _tell(self, what: Any, *args: Any) -> None:
         try:
@@ -143,6 +157,21 @@ def _let_go(made: list[object]) -> None:
         # Of streams only the sync ones: a coroutine function cannot be run here.
         if close is not None and not inspect.iscoroutinefunction(close):
             close()
+
+
+async def in_thread(function: Callable[[], T]) -> T:
+    """Return what `function` returns, from a thread of its own.
+
+    Raises:
+        Overloaded: if `MAX_THREADS` are busy.
+        BaseException: what it raised.
+    """
+    worker = Worker()
+    try:
+        returned: T = await worker.run(function)
+    finally:
+        worker.finish()
+    return returned
 
 
 class ThreadIterator:
