@@ -65,8 +65,8 @@ def whole(producer: Any) -> Message:
 
 
 def fields(message: Message) -> Any:
-    """All of it but what names the run."""
-    text = json.dumps(message.to_dict() | {"created": 0})
+    """All of it but what names the run, and when it was."""
+    text = json.dumps(message.to_dict() | {"created": 0, "completed": 0})
     return json.loads(text.replace(message.id, "run"))
 
 
