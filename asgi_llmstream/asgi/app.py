@@ -31,7 +31,7 @@ from .http import (
     below,
     check_media_type,
     query_fields,
-    route_path,
+    route_paths,
     send_empty,
     send_json,
     without_body,
@@ -111,10 +111,7 @@ class ChatApp:
             await receive()
             await send({"type": "websocket.close", "code": 1000})
         elif scope["type"] == "http":
-            path = below(self._prefix, route_path(scope))
-            if path not in self._by_route and path not in self._schemas:
-                path = below(_VERSION, path)
-            await self.respond(path, scope, receive, send)
+            await self.respond(self._find(scope), scope, receive, send)
 
     async def respond(self, path: str, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one HTTP request for `path`, wherever the scope says that it went.
@@ -162,6 +159,16 @@ class ChatApp:
             # Several servers may run the same object, each in a thread of its own.
             self._lifespans -= 1
             self._door.closed = self._lifespans == 0
+
+    def _find(self, scope: Scope) -> str:
+        """Return which of our paths the request went to, or another one below the mount."""
+        paths = [below(self._prefix, path) for path in route_paths(scope)]
+        ours = (p for path in paths for p in (path, below(_VERSION, path)) if self._has(p))
+        return next(ours, below(_VERSION, paths[0]))
+
+    def _has(self, path: str) -> bool:
+        ours = path in self._by_route or path in self._schemas
+        return ours or f"{path}/".startswith("/models/")
 
     def _format_for(self, path: str, scope: Scope) -> Format:
         """Return the format whose errors the client understands."""

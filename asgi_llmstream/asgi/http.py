@@ -25,7 +25,7 @@ __all__ = [
     "over_websocket",
     "query_fields",
     "receive_again",
-    "route_path",
+    "route_paths",
     "send_empty",
     "send_json",
     "send_text",
@@ -45,21 +45,23 @@ RawHeaders = Iterable[tuple[bytes, bytes]]
 """As ASGI does."""
 
 
-def route_path(scope: Scope) -> str:
-    """The path below the mount, without a trailing slash.
+def route_paths(scope: Scope) -> tuple[str, str]:
+    """Return the path below the mount, and the whole one, which it is if a proxy stripped the
+    mount in front; both without empty segments, as one of "/v1//models", and a slash at the end.
 
     Starlette's mounts keep the whole path and set `root_path`; Litestar's strip the prefix. Where
     `root_path` is no prefix of the path (a proxy stripped some of it in front), its longest
-    suffix of whole segments that is one has to go.
+    suffix of whole segments that is one has to go. Servers put it in front of the path as it is,
+    so that one with a slash at its end makes two of them.
     """
-    path: str = scope["path"]
-    segments = [part for part in scope.get("root_path", "").split("/") if part]
-    for first in range(len(segments)):
-        prefix = "".join(f"/{segment}" for segment in segments[first:])
-        if (rest := below(prefix, path)) != path:
-            path = rest
-            break
-    return path.rstrip("/") or "/"
+    path, root = _segments(scope["path"]), _segments(scope.get("root_path", ""))
+    suffixes = (root[first:] for first in range(len(root)))
+    mount = next((suffix for suffix in suffixes if path[: len(suffix)] == suffix), [])
+    return f"/{'/'.join(path[len(mount) :])}", f"/{'/'.join(path)}"
+
+
+def _segments(path: str) -> list[str]:
+    return [segment for segment in path.split("/") if segment]
 
 
 def below(prefix: str, path: str) -> str:

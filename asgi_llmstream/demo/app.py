@@ -5,7 +5,7 @@ from __future__ import annotations
 from importlib.resources import files
 
 from ..asgi.app import Answer, ChatApp
-from ..asgi.http import Receive, Scope, Send, route_path
+from ..asgi.http import Receive, Scope, Send, route_paths
 from ..options import StreamOptions
 
 __all__ = ["Demo"]
@@ -47,7 +47,7 @@ class Demo:
         if scope["type"] != "http":
             await self._chat(scope, receive, send)
             return
-        path = route_path(scope)
+        path, _ = route_paths(scope)
         if path == "/":
             await self._send_page(scope["method"], send)
         elif path == "/v1" or path.startswith("/v1/"):

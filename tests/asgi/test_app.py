@@ -440,12 +440,30 @@ async def test_head_gets_the_headers_of_get_and_never_calls_the_producer(path: s
         ("/v1/models", "/api/v1"),  # a proxy in front stripped /api
         ("/models", "/api/v1"),  # and here all of it
         ("/models", "/mod"),  # a prefix of characters, not of segments
+        ("/api//models", "/api/"),  # uvicorn puts the root path in front as it is
+        ("/api//v1/models", "/api//v1"),  # and Starlette's mounts go on from there
+        ("/v1//models", ""),  # clients, whose address ends with a slash
+        ("/models", "/models"),  # a proxy in front stripped what is called as a route of ours is
+        ("/v1/models", "/api/models"),
+        ("/models/models", "/models"),  # and here none did
     ],
 )
 async def test_the_path_is_found_below_any_mount(path: str, root_path: str) -> None:
     response = await Client(App().app, root_path=root_path).request("GET", path)
     assert response.status == 200
     assert response.json()["object"] == "list"
+
+
+@pytest.mark.parametrize("format", DEFAULT_FORMATS, ids=lambda it: it.route)
+@pytest.mark.parametrize("proxy", ["strips", "keeps"])
+async def test_a_mount_may_be_called_as_a_route_of_ours_is(
+    format: RequestFormat, proxy: str
+) -> None:
+    root = format.route
+    path = format.route if proxy == "strips" else root + format.route
+    response = await Client(App().app, root_path=root).request("OPTIONS", path)
+    assert response.status == 204
+    assert {*format.methods} <= {*response.headers["allow"].split(", ")}
 
 
 async def test_a_mount_below_a_mount_works_in_starlette() -> None:
