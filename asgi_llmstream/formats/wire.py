@@ -7,6 +7,7 @@ from typing import Any
 import msgspec
 
 from ..errors import BadRequest
+from ..lifecycle import without_halves
 
 __all__ = ["DONE", "data", "decode_json", "dumps", "named", "quote", "utf8"]
 
@@ -77,12 +78,11 @@ _LINE_CUTTERS = (
 
 
 def dumps(value: Any) -> bytes:
-    """JSON in one line. Lone surrogates, the halves of an emoji that a model's output was cut
-    in, become U+FFFD."""
+    """JSON in one line; halves of characters become U+FFFD."""
     try:
         encoded = msgspec.json.encode(value)
     except UnicodeEncodeError:
-        encoded = msgspec.json.encode(_without_surrogates(msgspec.to_builtins(value)))
+        encoded = msgspec.json.encode(without_halves(msgspec.to_builtins(value)))
     if not encoded.isascii():
         for raw, escaped in _LINE_CUTTERS:
             encoded = encoded.replace(raw, escaped)
@@ -90,11 +90,11 @@ def dumps(value: Any) -> bytes:
 
 
 def utf8(text: str) -> bytes:
-    """Text as it is, with the same done to lone surrogates."""
+    """Text as it is, with the same done to halves."""
     try:
         return text.encode()
     except UnicodeEncodeError:
-        mended: str = _without_surrogates(text)
+        mended: str = without_halves(text)
         return mended.encode()
 
 
@@ -116,15 +116,3 @@ def data(payload: bytes) -> bytes:
 def named(name: str, fields: dict[str, Any]) -> bytes:
     """One event whose name stands in `event:` and, as its type, in its data."""
     return b"event: %b\ndata: %b\n\n" % (name.encode("ascii"), dumps({"type": name, **fields}))
-
-
-def _without_surrogates(value: Any) -> Any:
-    match value:
-        case str():
-            return value.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
-        case dict():
-            return {_without_surrogates(k): _without_surrogates(v) for k, v in value.items()}
-        case list() | tuple():
-            return [_without_surrogates(item) for item in value]
-        case _:
-            return value

@@ -77,6 +77,7 @@ from ..events import (
 )
 from ..sources import as_builtins, as_exception, known_to_json
 from .calls import Calls
+from .halves import join
 from .underway import Underway
 from .usage import UsageSum
 from .values import as_json, check_patch, check_strings
@@ -85,9 +86,10 @@ __all__ = ["Lifecycle"]
 
 
 class _OpenPart:
-    """A part that still grows. `part` is None while a tool call's name is not known."""
+    """A part that still grows. `part` is None while a tool call's name is not known, and `half`
+    the half of a character that it ends with, which may get its other one."""
 
-    __slots__ = ("by", "call_id", "kind", "part", "pieces", "signature")
+    __slots__ = ("by", "call_id", "half", "kind", "part", "pieces", "signature")
 
     def __init__(
         self, part: Part | None, call_id: str | None = None, by: RunBy | None = None
@@ -98,6 +100,18 @@ class _OpenPart:
         self.by = by
         self.signature: str | None = None
         self.pieces: list[str] = []
+        self.half = ""
+
+    def grow(self, text: str) -> str:
+        """Take in how its text goes on; return how much of that can be said by now."""
+        if self.half or text[-1] >= _FIRST_HALF:
+            text, self.half = join(self.half, text)
+        if text:
+            self.pieces.append(text)
+        return text
+
+
+_FIRST_HALF = "\ud800"
 
 
 class Lifecycle:
@@ -232,7 +246,7 @@ class Lifecycle:
         assert open_part is not None
         self._text = None
         open_part.signature = chunk.signature
-        return [*events, self._end(open_part)]
+        return [*events, *self._end(open_part)]
 
     def _feed_refusal(self, chunk: Refusal) -> list[Event]:
         return self._grow("refusal", chunk.text)
@@ -249,7 +263,8 @@ class Lifecycle:
             opened = self._open_text(kind)
             return opened + self._grow(kind, text)
         assert open_part.part is not None
-        open_part.pieces.append(text)
+        if not (text := open_part.grow(text)):
+            return []
         self._seq = seq = self._seq + 1
         return [PartDelta(seq, open_part.part, text)]
 
@@ -282,14 +297,12 @@ class Lifecycle:
         call.call_id = call.call_id or chunk.id
         call.by = call.by or chunk.by
         call.signature = chunk.signature or call.signature
+        said = call.grow(chunk.arguments) if chunk.arguments else ""
         if call.part is None:
-            if chunk.arguments:
-                call.pieces.append(chunk.arguments)
             if chunk.name:
                 events += self._start_call(call, chunk.name)
-        elif chunk.arguments:
-            call.pieces.append(chunk.arguments)
-            events.append(PartDelta(self._next(), call.part, chunk.arguments))
+        elif said:
+            events.append(PartDelta(self._next(), call.part, said))
         return events
 
     def _feed_tool_call(self, chunk: ToolCall) -> list[Event]:
@@ -478,7 +491,7 @@ class Lifecycle:
             return []
         ended = self._end(self._text)
         self._text = None
-        return [ended]
+        return ended
 
     def _check_names(self, only: int | None = None) -> None:
         """Refuse to close a tool call that never got a name; `only` one of them, if given."""
@@ -493,16 +506,21 @@ class Lifecycle:
     def _end_call(self, call: _OpenPart) -> list[Event]:
         """Close a call. Without arguments it has "{}": clients parse what there is."""
         events: list[Event] = []
-        if not self._broken and not any(call.pieces):
+        if not self._broken and not (any(call.pieces) or call.half):
             assert call.part is not None
             call.pieces.append("{}")
             events.append(PartDelta(self._next(), call.part, "{}"))
-        return [*events, self._end(call)]
+        return [*events, *self._end(call)]
 
-    def _end(self, open_part: _OpenPart) -> PartEnded:
+    def _end(self, open_part: _OpenPart) -> list[Event]:
         assert open_part.part is not None
+        events: list[Event] = []
+        if half := open_part.half:
+            open_part.pieces.append(half)
+            events.append(PartDelta(self._next(), open_part.part, half))
         text, signature = "".join(open_part.pieces), open_part.signature
-        return PartEnded(self._next(), open_part.part, text, signature, not self._broken)
+        ended = PartEnded(self._next(), open_part.part, text, signature, not self._broken)
+        return [*events, ended]
 
     def _give_up(self) -> list[Event]:
         """Close everything; a call without a name was never shown and is dropped."""

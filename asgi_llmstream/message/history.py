@@ -7,6 +7,7 @@ from typing import Any
 
 from ..chunks import ToolResult
 from ..events import PartKind
+from ..lifecycle import without_halves
 from ..request import NO_RESULT, anthropic, google, told_of
 from .content import Content, MessagePart
 
@@ -22,7 +23,7 @@ class Turn:
         self.results: dict[str, ToolResult] = {}
 
     def text_of(self, kind: PartKind) -> str:
-        return _sendable("".join(part.text for part in self.parts if part.kind == kind))
+        return "".join(part.text for part in self.parts if part.kind == kind)
 
     @property
     def calls(self) -> list[MessagePart]:
@@ -43,7 +44,7 @@ class Turn:
             {
                 "id": part.part.id,
                 "type": "function",
-                "function": {"name": part.part.name, "arguments": _sendable(part.text) or "{}"},
+                "function": {"name": part.part.name, "arguments": part.text or "{}"},
                 **google.sealed(part.signature),
             }
             for part in self.calls
@@ -53,7 +54,7 @@ class Turn:
         if said["content"] or refusal or calls:
             yield said
         for result in self.answers():
-            yield {"role": "tool", "tool_call_id": result.id, "content": _output(result)}
+            yield {"role": "tool", "tool_call_id": result.id, "content": told_of(result)}
 
     def to_anthropic(self) -> Iterator[dict[str, Any]]:
         if blocks := [block for part in self.parts for block in _blocks(part)]:
@@ -82,7 +83,7 @@ def turns_of(content: Sequence[Content]) -> list[Turn]:
 
 def _blocks(part: MessagePart) -> Iterator[dict[str, Any]]:
     """A part as one of Anthropic's content blocks, if it can be one."""
-    text = _sendable(part.text)
+    text = part.text
     match part.kind:
         case "reasoning":
             if part.signature and part.part.redacted:
@@ -91,24 +92,11 @@ def _blocks(part: MessagePart) -> Iterator[dict[str, Any]]:
                 yield anthropic.thinking(text, part.signature)
         case "tool_call":
             if part.is_call:
-                yield anthropic.tool_use(part.part.id, part.part.name, text)
+                yield anthropic.tool_use(part.part.id, part.part.name, without_halves(text))
         case _:
             if text.strip():  # the API refuses a text block that is blank
                 yield anthropic.text(text)
 
 
 def _answered(result: ToolResult) -> dict[str, Any]:
-    return anthropic.tool_result(result.id, _output(result), result.error or result.denied)
-
-
-def _output(result: ToolResult) -> str:
-    return _sendable(told_of(result))
-
-
-def _sendable(text: str) -> str:
-    """`text` without the halves of an emoji that a model's output was cut in: UTF-8 has none."""
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
-    return text
+    return anthropic.tool_result(result.id, told_of(result), result.error or result.denied)

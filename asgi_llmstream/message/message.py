@@ -39,8 +39,8 @@ from ..events import (
     RunStarted,
     UsageReported,
 )
-from ..lifecycle import Lifecycle
-from ..sources import chunks_of
+from ..lifecycle import Lifecycle, without_halves
+from ..sources import Reading
 from .content import Content, MessagePart, MessageToolCall, chunks_of_content, merged
 from .history import turns_of
 from .stored import Stored, restored, stored
@@ -77,6 +77,7 @@ class Message:
         self.finish_details: dict[str, Any] | None = None
         self._growing: dict[int, MessagePart] = {}
         self._lifecycle: Lifecycle | None = None
+        self._reading = Reading()
 
     def __iadd__(self, chunk: object) -> Message:
         """Add a chunk: one of ours, a `str`, or a provider's object as `sources` knows it.
@@ -91,7 +92,7 @@ class Message:
                 raise RuntimeError("this message came whole: begin a new one, and add to that")
             self._lifecycle = Lifecycle(id=self.id, created=self.created, model=self.model)
             self._lifecycle.start()
-        for known in chunks_of(chunk):
+        for known in self._reading.chunks_of(chunk):
             for event in self._lifecycle.feed(known):
                 self.apply(event)
         # No event says so before the run's end, which a message of one's own never sees.
@@ -222,7 +223,8 @@ class Message:
         has none gets one that says so, and a result of no call is left out. Add the `ToolResult`s
         to the message, or to its `content`, before you ask for its history.
         """
-        return [message for turn in turns_of(self.content) for message in turn.to_openai()]
+        turns = turns_of(self.content)
+        return [without_halves(message) for turn in turns for message in turn.to_openai()]
 
     def to_anthropic(self) -> list[dict[str, Any]]:
         """The same for Anthropic's messages: each model call is an assistant's message, and the
@@ -233,7 +235,8 @@ class Message:
         out. Arguments that are no JSON object, as models now and then write them, become
         `{"invalid_json": "..."}`.
         """
-        return [message for turn in turns_of(self.content) for message in turn.to_anthropic()]
+        turns = turns_of(self.content)
+        return [without_halves(message) for turn in turns for message in turn.to_anthropic()]
 
     def to_chunks(self) -> Iterator[Chunk]:
         """The chunks that make it again, each of its parts in one: what a producer that yields or

@@ -11,7 +11,7 @@ import anyio
 
 from ..chunks import Chunk, Error, Native, Upstream
 from ..lifecycle import Underway
-from ..sources import chunks_of
+from ..sources import Reading
 from .iterables import Producer, Steps, open_steps
 
 __all__ = ["chunks", "read_through"]
@@ -73,8 +73,11 @@ class _Shown:
 _NUMBERS = count()
 
 
+_Show = Callable[[object, list[Chunk]], Iterable[Any]]
+
+
 async def read_through(
-    source: Producer, show: Callable[[object, list[Chunk]], Iterable[Any]], opened: list[Steps]
+    source: Producer, show: _Show, opened: list[Steps]
 ) -> AsyncGenerator[Any, None]:
     """Step `source` to its end, and close it whatever happens.
 
@@ -88,7 +91,7 @@ async def read_through(
     """
     steps = await open_steps(source)
     opened.append(steps)
-    underway = Underway()
+    reading, underway = Reading(), Underway()
     to_yield: deque[Any] = deque()
     try:
         advance = steps.advance()
@@ -97,9 +100,11 @@ async def read_through(
                 item = await advance
             except StopAsyncIteration:
                 underway.check()
+                for last in _last(reading, show):
+                    yield last
                 return
             try:
-                said = _hear(item, underway)
+                said = _hear(reading.chunks_of(item), underway)
             except (TypeError, ValueError) as error:
                 raise await steps.blame(error) from None
             to_yield.extend(show(item, said))
@@ -122,10 +127,15 @@ async def read_through(
         await steps.close(lambda: anyio.CancelScope(shield=True))
 
 
-def _hear(item: object, underway: Underway) -> list[Chunk]:
-    """Return the item's chunks up to an `Error`, after which nothing counts."""
+def _last(reading: Reading, show: _Show) -> Iterable[Any]:
+    """Return what is to be yielded behind bytes that ended inside a character: no more of them."""
+    return show(b"", [*reading.end()]) if reading.cut else ()
+
+
+def _hear(chunks: Iterable[Chunk], underway: Underway) -> list[Chunk]:
+    """Return an item's chunks up to an `Error`, after which nothing counts."""
     said: list[Chunk] = []
-    for chunk in chunks_of(item):
+    for chunk in chunks:
         said.append(chunk)
         if isinstance(chunk, Upstream):
             underway.hear(chunk)

@@ -25,7 +25,7 @@ from ..errors import LLMStreamError
 from ..lifecycle import Lifecycle
 from ..options import StreamOptions
 from ..producers import Steps, discard, name_of, open_steps
-from ..sources import as_exception, chunks_of, public_error
+from ..sources import Reading, as_exception, public_error
 from .blocking import Watched
 from .limits import Limits
 from .log import Log
@@ -79,6 +79,7 @@ class Generation(Run):
         self._has_envelope = has_envelope
         self._time = options.clock.time
         self._lifecycle = Lifecycle(id=id, created=int(self._time()), model=model, offered=offered)
+        self._reading = Reading()
         self._limits = Limits.of(options)
         self._task: Task = new_task()
 
@@ -144,7 +145,7 @@ class Generation(Run):
                 item = await advance
             except StopAsyncIteration:
                 if self.outcome is None:
-                    self.end("finished", self._lifecycle.finish(int(self._time())))
+                    self._complete()
                 return
             if self.outcome is not None:
                 return  # it went on although it was cancelled: what it says is too late
@@ -170,9 +171,16 @@ class Generation(Run):
             deadlines.asked_at = now()
             advance = steps.advance()
 
+    def _complete(self) -> None:
+        for rest in self._reading.end():
+            self._take(rest)
+        self.end("finished", self._lifecycle.finish(int(self._time())))
+
     def _take(self, item: object) -> None:
-        feed = self._lifecycle.feed
-        for chunk in (Text(item),) if type(item) is str else chunks_of(item):
+        feed, reading = self._lifecycle.feed, self._reading
+        for chunk in (
+            (Text(item),) if type(item) is str and not reading.cut else reading.chunks_of(item)
+        ):
             kind = type(chunk)
             if kind is Raw and not self._carries_raw:
                 raise TypeError(

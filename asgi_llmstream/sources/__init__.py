@@ -2,16 +2,33 @@
 
 A reader turns one object into the chunks that it stands for, often one, sometimes none. It is
 stateless: how the chunks belong together is the lifecycle's to know. `chunks_of` finds the reader
-for an object's class once and remembers it; dicts are told apart by their keys each time.
+for an object's class once and remembers it; dicts are told apart by their keys each time. Only
+bytes may end inside a character: a `Reading` knows what came before.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from codecs import getincrementaldecoder
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 from weakref import WeakKeyDictionary
 
-from ..chunks import Chunk, Finish, Text, Upstream
+from ..chunks import (
+    Chunk,
+    Data,
+    Document,
+    File,
+    Finish,
+    Metadata,
+    Native,
+    Raw,
+    Source,
+    State,
+    StateDelta,
+    Text,
+    Upstream,
+    Usage,
+)
 from ..sse import ServerSentEvent
 from . import anthropic, google, langchain, openai, pydantic_ai, responses, sse
 from .failures import as_exception, public_error, read_error
@@ -19,6 +36,7 @@ from .mistakes import unknown
 from .values import as_builtins, known_to_json
 
 __all__ = [
+    "Reading",
     "as_builtins",
     "as_exception",
     "chunks_of",
@@ -29,6 +47,46 @@ __all__ = [
 ]
 
 Reader = Callable[[Any], Iterable[Chunk]]
+
+
+class Reading:
+    """Reads what one producer yields, item by item in its order.
+
+    Attributes:
+        cut: whether bytes ended inside a character, which further ones may complete.
+    """
+
+    def __init__(self) -> None:
+        self.cut = False
+        self._decoder = _UTF8("replace")
+
+    def chunks_of(self, item: object) -> Iterable[Chunk]:
+        """Return the chunks that `item` stands for, as `chunks_of` does."""
+        if isinstance(item, bytes | bytearray):
+            return self._decode(item)
+        return self._mended(chunks_of(item)) if self.cut else chunks_of(item)
+
+    def end(self) -> Iterable[Chunk]:
+        """Return what is left: U+FFFD for a character that nothing completed."""
+        return self._decode(b"", final=True) if self.cut else ()
+
+    def _decode(self, part: bytes | bytearray, final: bool = False) -> Iterable[Chunk]:
+        text = self._decoder.decode(part, final)
+        self.cut = bool(self._decoder.getstate()[0])
+        return (Text(text),) if text else ()
+
+    def _mended(self, said: Iterable[Chunk]) -> Iterator[Chunk]:
+        for chunk in said:
+            if type(chunk) not in _LEAVE_TEXT_OPEN:
+                yield from self.end()
+            yield chunk
+
+
+_UTF8 = getincrementaldecoder("utf-8")
+# What may stand in the middle of a text, as the lifecycle's table has it.
+_LEAVE_TEXT_OPEN = frozenset(
+    {Data, Document, File, Metadata, Native, Raw, Source, State, StateDelta, Upstream, Usage}
+)
 
 
 def chunks_of(item: object) -> Iterable[Chunk]:
