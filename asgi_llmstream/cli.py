@@ -30,11 +30,17 @@ def main() -> None:
 @main.command()
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
 @click.option(
+    "--allow-host",
+    metavar="NAME",
+    multiple=True,
+    help="Name that browsers know this machine by, if it is no address; may be repeated.",
+)
+@click.option(
     "--port",
     type=click.IntRange(0, 65535),
     help=f"Port to listen on; 0 takes any.  [default: {DEFAULT_PORT}, or the next free one]",
 )
-def demo(host: str, port: int | None) -> None:
+def demo(host: str, port: int | None, allow_host: tuple[str, ...]) -> None:
     """A chat page that streams, from OPENAI_API_KEY's provider or from a responder without one.
 
     \b
@@ -55,7 +61,7 @@ def demo(host: str, port: int | None) -> None:
 
     answer, model, who = _answerer()
     listener = _listen(host, port)
-    server = server_of(Demo(answer, model=model))
+    server = server_of(Demo(answer, model=model, names=allow_host))
     click.echo(_banner(_address(listener), who))
     server.run(sockets=[listener])
     click.echo("Stopped.")

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from importlib.resources import files
 
 from ..asgi.app import Answer, ChatApp
 from ..asgi.http import Receive, Scope, Send, route_paths
 from ..options import StreamOptions
+from .guard import refusal
 
 __all__ = ["Demo"]
 
@@ -34,11 +36,18 @@ class Demo:
         answer: who answers.
         model: its name, as `/v1/models` lists it.
         options: of the streams.
+        names: the hosts' names that it answers to, besides localhost and addresses.
     """
 
     def __init__(
-        self, answer: Answer, *, model: str = "demo", options: StreamOptions = OPTIONS
+        self,
+        answer: Answer,
+        *,
+        model: str = "demo",
+        options: StreamOptions = OPTIONS,
+        names: Collection[str] = (),
     ) -> None:
+        self._names = frozenset(name.lower() for name in names)
         self._chat = ChatApp(answer, models=[model], any_model=True, options=options)
         self._page = files(__package__).joinpath("page.html").read_bytes()
 
@@ -48,7 +57,9 @@ class Demo:
             await self._chat(scope, receive, send)
             return
         path, _ = route_paths(scope)
-        if path == "/":
+        if why := refusal(scope, self._names, is_page=path == "/"):
+            await _send_text(send, 403, why.encode())
+        elif path == "/":
             await self._send_page(scope["method"], send)
         elif path == "/v1" or path.startswith("/v1/"):
             below = {**scope, "root_path": scope.get("root_path", "").rstrip("/") + "/v1"}

@@ -390,7 +390,8 @@ def test_a_signal_ends_the_process_also_while_a_reader_stalls(demo: DemoProcess)
     body = json.dumps(chat_body(prompt.decode())).encode()
     with socket.create_connection((host, int(port)), timeout=30) as connection:
         connection.sendall(
-            b"POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\n"
+            b"POST /v1/chat/completions HTTP/1.1\r\nhost: localhost\r\n"
+            b"content-type: application/json\r\n"
             b"content-length: %d\r\n\r\n" % len(body) + body
         )
         connection.recv(1)  # the answer has begun, and nobody will read the rest

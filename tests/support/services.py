@@ -73,9 +73,9 @@ class DemoProcess:
         url: the page's address.
     """
 
-    def __init__(self, environment: Mapping[str, str]) -> None:
+    def __init__(self, environment: Mapping[str, str], *options: str) -> None:
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "asgi_llmstream", "demo", "--port", "0"],
+            [sys.executable, "-m", "asgi_llmstream", "demo", "--port", "0", *options],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -117,15 +117,16 @@ class DemoProcess:
 
 
 @contextmanager
-def running_demo(**environment: str) -> Iterator[DemoProcess]:
+def running_demo(*options: str, **environment: str) -> Iterator[DemoProcess]:
     """`llmstream demo` on a free port, until the block ends.
 
     Args:
+        options: of the command, further ones.
         environment: variables beside ours, without any `OPENAI_*` of the person who tests.
     """
     inherited = {k: v for k, v in os.environ.items() if not k.startswith("OPENAI_")}
     local = {"NO_PROXY": "127.0.0.1", "no_proxy": "127.0.0.1", "PYTHONIOENCODING": "utf-8"}
-    demo = DemoProcess({**inherited, **local, **environment})
+    demo = DemoProcess({**inherited, **local, **environment}, *options)
     try:
         yield demo
     finally:
