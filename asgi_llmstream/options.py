@@ -71,7 +71,8 @@ class StreamOptions(Struct, frozen=True, kw_only=True):
         max_stream_size: how many bytes of a stream are sent, the error and what passed the limit
             with it not counted. An answer that passes one of these four ends with an error that
             the client sees; what came before is kept.
-        buffer_events: how many events may wait for the reader before the producer has to.
+        buffer_events: how many events may wait for the reader before the producer has to. So far
+            it is read ahead: with 1, what stands behind a `yield` runs one chunk early at most.
         buffer_size: how many characters may.
         on_disconnect: what happens to the producer when the client leaves: "cancel" it, or let
             it "complete", for its usage and for saving the answer.

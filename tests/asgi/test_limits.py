@@ -86,6 +86,25 @@ async def test_time_that_a_producer_waits_for_a_slow_reader_is_not_its_silence()
     assert run.result.outcome == "finished"
 
 
+@pytest.mark.parametrize(("events", "ahead"), [(1, 1), (4, 8)])
+async def test_a_producer_is_read_ahead_by_what_may_wait_and_what_is_being_sent(
+    events: int, ahead: int
+) -> None:
+    gone_on = 0
+
+    async def producer() -> AsyncIterator[Any]:
+        nonlocal gone_on
+        while True:
+            yield "x"
+            gone_on += 1
+
+    run = Run(producer(), buffer_events=events)
+    async with Client(run.stream).stream("GET", "/") as response:
+        response.stall()
+        await settle()
+        assert 1 <= gone_on <= ahead
+
+
 async def test_heartbeats_flow_whenever_nothing_else_does() -> None:
     run = Run(a_word_then_silence(), heartbeat_interval=5, idle_timeout=None)
     async with Client(run.stream).stream("GET", "/") as response:
