@@ -1,0 +1,46 @@
+"""Stores: where the events of runs are kept; `MemoryStore`, and `StreamStore` for one's own."""
+
+from .base import (
+    Begun,
+    Behind,
+    Busy,
+    Ended,
+    KeyReused,
+    LeaseHeld,
+    NewRun,
+    OnBusy,
+    Page,
+    RunState,
+    Stale,
+    StoreFull,
+    StoreUnavailable,
+    StreamStore,
+    TooManyRuns,
+    Trimmed,
+    UnknownRun,
+)
+from .codec import EventDecoder, encode_event
+from .memory import MemoryStore
+
+__all__ = [
+    "Begun",
+    "Behind",
+    "Busy",
+    "Ended",
+    "EventDecoder",
+    "KeyReused",
+    "LeaseHeld",
+    "MemoryStore",
+    "NewRun",
+    "OnBusy",
+    "Page",
+    "RunState",
+    "Stale",
+    "StoreFull",
+    "StoreUnavailable",
+    "StreamStore",
+    "TooManyRuns",
+    "Trimmed",
+    "UnknownRun",
+    "encode_event",
+]
