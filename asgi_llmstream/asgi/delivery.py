@@ -22,7 +22,7 @@ from ..events import RunFailed, RunFinished, RunStarted, Terminal
 from ..formats.base import Format, WholeFormat, is_plain, says_failures
 from ..message import Message
 from ..options import StreamOptions
-from ..runtime import Feed, Follower, Framing, Run, Ticker, draining
+from ..runtime import Feed, Framing, Readable, Reader, Run, Ticker, draining
 from .http import RawHeaders, Receive, Send, json_headers
 
 __all__ = [
@@ -60,6 +60,7 @@ class Delivery:
 
     Args:
         run: what is delivered.
+        reader: of it.
         format: how.
         options: intervals, deadlines and policies.
         send: the server's; nobody else may call it.
@@ -69,7 +70,8 @@ class Delivery:
 
     def __init__(
         self,
-        run: Run,
+        run: Readable,
+        reader: Reader,
         format: Format,
         options: StreamOptions,
         send: Send,
@@ -78,7 +80,7 @@ class Delivery:
         headers: RawHeaders = (),
     ) -> None:
         self._run = run
-        self._follower = run.log.follow()
+        self._reader = reader
         self._format = format
         self._options = options
         self._raw_send = send
@@ -117,7 +119,7 @@ class Delivery:
             self._phase = _Phase.OVER
             watcher.cancel()
             self._ticker.remove(self)
-            self._follower.leave(had_the_end=had_the_end and not self._is_said_to_be_gone)
+            self._reader.leave(had_the_end=had_the_end and not self._is_said_to_be_gone)
 
     async def _deliver(self) -> None:
         raise NotImplementedError
@@ -181,7 +183,7 @@ class Delivery:
         self._phase = _Phase.OVER
         if self._options.on_disconnect == "cancel":
             self._run.stop(how)
-        self._follower.leave()
+        self._reader.leave()
         self._scope.cancel()
 
     def _told_of_disconnect(self) -> None:
@@ -252,7 +254,7 @@ class WholeDelivery(Delivery):
     async def _deliver(self) -> None:
         message, started = Message(), RunStarted(1, "", 0, "")
         while True:
-            for event in self._follower.take():
+            for event in self._reader.take():
                 message.apply(event)
                 if isinstance(event, RunStarted):
                     started = event
@@ -263,7 +265,7 @@ class WholeDelivery(Delivery):
                 elif isinstance(event, Terminal):
                     await self._send_error(event)
                     return
-            await self._follower.news.wait()
+            await self._reader.wait()
 
     async def _end_in_haste(self) -> None:
         if self._phase is _Phase.WAITING:
@@ -288,7 +290,7 @@ class StreamDelivery(Delivery):
         super().__init__(*args, **kwargs)
         self._framing = framing
         self._says_failures = framing is None and says_failures(self._format)
-        self._feed = feed_of(self._follower, self._format, self._options, self._run.fail, framing)
+        self._feed = feed_of(self._reader, self._format, self._options, self._run.fail, framing)
 
     async def _deliver(self) -> None:
         if self._framing is None and (failed := await self._feed.begin()) is not None:
@@ -338,7 +340,7 @@ def pieces_of(body: bytes) -> Iterator[bytes]:
 
 
 def feed_of(
-    follower: Follower,
+    reader: Reader,
     format: Format,
     options: StreamOptions,
     fail: Callable[[LLMStreamError], None],
@@ -347,11 +349,11 @@ def feed_of(
     """The feed of a stream in this format: one that is no event stream has no heartbeats.
 
     Args:
-        follower: as `Feed`'s, as are the others.
+        reader: as `Feed`'s, as are the others.
     """
     if is_plain(format):
         options = replace(options, heartbeat_interval=None)
-    return Feed(follower, format.encoder(), options, fail, framing)
+    return Feed(reader, format.encoder(), options, fail, framing)
 
 
 async def conclude(run: Run) -> None:

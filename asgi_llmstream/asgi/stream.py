@@ -152,7 +152,13 @@ class LLMStream:
         )
         end = HeldEnd(send)
         delivery = self._delivery(
-            generation, self._format, options, end.send, status=self._status, headers=self.headers
+            generation,
+            generation.log.follow(),
+            self._format,
+            options,
+            end.send,
+            status=self._status,
+            headers=self.headers,
         )
         generation.start()
         try:

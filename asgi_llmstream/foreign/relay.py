@@ -112,6 +112,7 @@ class Relay:
         as_is, run = AsIs(), ForeignRun(admitted, self._scope, self._receiver, self._task)
         delivery = StreamDelivery(
             run,
+            run.log.follow(),
             as_is,
             admitted.options,
             self._end.send,

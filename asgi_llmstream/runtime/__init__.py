@@ -8,6 +8,7 @@ from .drain import drain, draining
 from .feed import Feed, Framing
 from .generation import Generation
 from .log import Follower, Forgotten, Log
+from .reader import Readable, Reader
 from .result import OnFinish, Outcome, StreamResult
 from .run import Audience, Observer, Phase, Run, Stopped
 from .signals import Signals, process_signals
@@ -26,6 +27,8 @@ __all__ = [
     "OnFinish",
     "Outcome",
     "Phase",
+    "Readable",
+    "Reader",
     "Run",
     "Signals",
     "Stopped",

@@ -24,7 +24,7 @@ from ..events import (
 )
 from ..options import StreamOptions
 from ..sse import HEARTBEAT
-from .log import Follower
+from .reader import Reader
 
 __all__ = ["Feed", "Framing"]
 
@@ -49,7 +49,7 @@ class Feed:
     """The bytes of one stream, from its first event to its end.
 
     Args:
-        follower: of the run's log.
+        reader: of the run.
         encode: see `formats.Encoder`.
         options: `commit_after`, `heartbeat_interval`, `max_stream_size` and the clock count.
         fail: called with the error, if the stream is larger than it may be.
@@ -63,7 +63,7 @@ class Feed:
 
     def __init__(
         self,
-        follower: Follower,
+        reader: Reader,
         encode: Callable[[Event], bytes],
         options: StreamOptions,
         fail: Callable[[LLMStreamError], None],
@@ -71,8 +71,8 @@ class Feed:
     ) -> None:
         self.end: Terminal | None = None
         self.spoke = False
-        self.wait = follower.news.wait
-        self._follower = follower
+        self.wait = reader.wait
+        self._reader = reader
         self._encode = encode
         self._fail = fail
         self._framing = framing
@@ -96,7 +96,7 @@ class Feed:
             The end of a run that failed before it spoke.
         """
         while True:
-            events = self._follower.take()
+            events = self._reader.take()
             self._waiting += events
             self.spoke = self.spoke or any(not isinstance(event, _SILENT) for event in events)
             if not self.spoke and self._waiting and isinstance(self._waiting[-1], Terminal):
@@ -118,7 +118,7 @@ class Feed:
         It may be empty: formats leave out what they have no word for. Behind the last bytes
         `end` is set.
         """
-        events = self._follower.take()
+        events = self._reader.take()
         if len(events) == 1 and type(events[0]) is PartDelta and not self._waiting:
             body = self._encode(events[0])  # mostly it is one token
         elif events or self._waiting:
@@ -165,7 +165,7 @@ class Feed:
             return min(self._silent_since + limit, now + self.patience)
         if not self._is_due:
             self._is_due = True
-            self._follower.news.set()
+            self._reader.wake()
         return now + self.patience
 
     @property

@@ -82,14 +82,14 @@ class Log:
         if not self._published_later:
             self.published = last
         for follower in self._followers:
-            follower.news.set()
+            follower.wake()
 
     def publish(self, number: int) -> None:
         """Let followers see the events up to this one."""
         self.published = number
         self._move_on()
         for follower in self._followers:
-            follower.news.set()
+            follower.wake()
 
     async def room(self) -> None:
         """Let others run, until every holding follower is near enough or has left."""
@@ -196,7 +196,8 @@ class Follower:
         cursor: the number of the last event that it has taken.
         taken_size: how many characters there were up to it.
         holds: see `Log.follow`.
-        news: wakes it when there is something to take; and whoever sets it, for other reasons.
+        wait: waits until there may be something to take, or somebody calls `wake`.
+        wake: has `wait` return.
     """
 
     def __init__(self, log: Log, cursor: int, taken_size: int, *, holds: bool, ahead: bool) -> None:
@@ -205,7 +206,9 @@ class Follower:
         self.holds = holds
         self._ahead = ahead
         self._log = log
-        self.news = wakeup()
+        news = wakeup()
+        self.wait = news.wait
+        self.wake = news.set
         self._has_left = False
 
     def take(self) -> list[Event]:

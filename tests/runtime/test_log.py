@@ -152,7 +152,7 @@ async def test_news_wake_everybody_who_waits_for_them() -> None:
     async def wait(name: str, ahead: bool) -> None:
         follower = log.follow(ahead=ahead)
         while not follower.take():
-            await follower.news.wait()
+            await follower.wait()
         woken.append(name)
 
     async with anyio.create_task_group() as tasks:
