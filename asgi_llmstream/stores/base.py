@@ -6,7 +6,8 @@ another owner's run is an unknown one. Events are opaque bytes here: see `codec`
 
 A run is *live* until it has its terminal. Its writer has to append something, or nothing, at least
 every `lease` seconds: a run that is live although its lease is over has lost its producer, and
-whoever finds it so may `seal` it. From its terminal on it is kept for the store's retention.
+whoever finds it so may `seal` it. From its terminal on it is kept for the store's retention, and a
+lost one that nobody seals as long from the end of its lease. Reading extends nothing.
 """
 
 from __future__ import annotations
@@ -66,14 +67,14 @@ class NewRun(Struct, frozen=True, kw_only=True):
 
 
 class RunState(Struct, frozen=True, kw_only=True):
-    """What a store says of a run.
+    """A run as a store tells of it.
 
     Attributes:
         run: as it was begun.
         first: the number of the first event that is kept.
         last: the number of the last event.
         outcome: the word for its end; "" while it is live.
-        stopping: somebody asked it to end.
+        stopping: somebody asked it to end while it was live.
         expires: when it is forgotten, in Unix seconds; None while it is live.
     """
 
@@ -190,7 +191,7 @@ class Behind(Exception):
 
 
 class StreamStore(Protocol):
-    """Where runs are kept. Its methods may be called from any event loop.
+    """A place where runs are kept. Its methods may be called from any event loop.
 
     Each but `wait` may raise `StoreUnavailable`; then it may have happened or not, and is to be
     asked again.
@@ -205,13 +206,16 @@ class StreamStore(Protocol):
     async def begin(self, run: NewRun, *, on_busy: OnBusy = "replace") -> Begun:
         """Begin a run, or find the one that answers the same request already. Atomic.
 
-        - The run with this id is there: its own retried begin. Its epoch again.
+        - The owner's run with this id is there: its own retried begin. Its first epoch again.
         - The owner's run with this idempotency key is there, live or ended: that one.
         - The owner's live run with this key was asked the same: that one.
         - It was asked something else: it is told to stop, and the new one has the key.
 
+        A live run has its key no more when it was told to stop; and when its lease is over it is
+        told so, whatever it was asked and whatever `on_busy` says: the new one replaces it.
+
         Raises:
-            Busy: in the last case, if `on_busy` is "refuse".
+            Busy: if it was asked something else, and `on_busy` is "refuse".
             KeyReused: if the idempotency key stands for another request.
             TooManyRuns: if the owner has too many live ones.
             StoreFull: if the store has no room.
@@ -223,7 +227,8 @@ class StreamStore(Protocol):
         """Add the events behind number `after`, renew the lease, and say how the run is.
 
         Events that the store has are passed over, so that the same again changes nothing. No
-        events only renew. Never creates a run.
+        events only renew, also a lease that is over, unless somebody has sealed. Never creates a
+        run. What is refused changes nothing.
 
         Args:
             owner: whose it is.
@@ -235,9 +240,9 @@ class StreamStore(Protocol):
 
         Raises:
             UnknownRun: if it is not there (any more).
-            Stale: if the claim does not hold.
-            Ended: if it has another terminal than this.
+            Stale: if the claim does not hold, also after the end.
             Behind: if it has fewer events than `after`.
+            Ended: if it has ended, and not with this: its last event has another number or outcome.
         """
 
     async def seal(
@@ -245,7 +250,8 @@ class StreamStore(Protocol):
     ) -> RunState:
         """End a run whose writer is gone: the events are its last, and its claim is void.
 
-        Where it has a terminal already, that one stays, and nothing happens.
+        Where it has a terminal already, that one stays, and nothing happens: whoever seals sees
+        from the state which one it is.
 
         Raises:
             UnknownRun: as `append`.
@@ -254,6 +260,8 @@ class StreamStore(Protocol):
 
     async def read(self, owner: str, id: str, after: int, limit: int) -> Page:
         """Return the events behind number `after`: so many at the most, none if there are none.
+
+        It sees all that any append was acknowledged for.
 
         Raises:
             UnknownRun: as `append`.
@@ -278,4 +286,4 @@ class StreamStore(Protocol):
         """Return the owner's runs, the youngest first; with a key only those of this key."""
 
     async def forget(self, owner: str, id: str) -> None:
-        """Erase the run with all of its events; nothing, if there is none."""
+        """Erase the run with all of its events, and wake who waits; nothing, if there is none."""
