@@ -30,6 +30,7 @@ from .chunks import (
 
 __all__ = [
     "BytesAdded",
+    "CaughtUp",
     "Event",
     "Item",
     "ItemAdded",
@@ -156,6 +157,11 @@ class BytesAdded(Event, frozen=True, tag="bytes-added"):
     data: bytes
 
 
+class CaughtUp(Event, frozen=True, tag="caught-up"):
+    """For one who follows a run that a store keeps: what is past is over, what comes is new. It is
+    no event of the run, and its number is that of the one before."""
+
+
 class NativeAdded(Event, frozen=True, tag="native-added"):
     """Something of the provider's own, for formats of its family: see `chunks.Native`."""
 
@@ -201,9 +207,15 @@ class RunFailed(Terminal, frozen=True, tag="run-failed"):
 
 
 class RunAborted(Terminal, frozen=True, tag="run-aborted"):
-    """The answer was stopped from outside: the client left, or the server shuts down."""
+    """The answer was ended from outside: the client left, somebody stopped it, or the server
+    shuts down."""
 
     reason: str
+
+    @property
+    def is_stop(self) -> bool:
+        """Tell whether somebody asked for it: protocols have a word for that."""
+        return self.reason == "stopped"
 
 
 # What an event counts beside its text: a rough, honest overhead.

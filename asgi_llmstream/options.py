@@ -22,6 +22,7 @@ _SECONDS = (
     "send_timeout",
     "close_timeout",
     "finish_timeout",
+    "store_timeout",
     "block_warning",
     "shutdown_grace",
 )
@@ -30,6 +31,7 @@ _COUNTS = (
     "max_body_depth",
     "max_body_items",
     "max_streams",
+    "max_readers",
     "max_chunk_size",
     "max_message_size",
     "max_tool_arguments",
@@ -54,6 +56,7 @@ class StreamOptions(Struct, frozen=True, kw_only=True):
         close_timeout: how long a cancelled producer may take to clean up before it is cancelled
             again; and then before it is abandoned. Must not be None.
         finish_timeout: how long an `on_finish` may take before it is cancelled, and logged.
+        store_timeout: how long a store may be away before a run that it keeps ends with that.
         block_warning: a producer that holds the event loop for longer at a time, so that nobody
             else is served, is named in the log, once.
         shutdown_grace: how long streams may go on when the server shuts down. After it and
@@ -64,6 +67,8 @@ class StreamOptions(Struct, frozen=True, kw_only=True):
             as two. Each costs time and memory, however few bytes it has.
         max_streams: how many streams a `ChatApp`, or what is below an `LLMStreamMiddleware`, may
             have at the same time; more get a 503.
+        max_readers: how many may read a stream that a store keeps, at the same time and in one
+            process, beside the client that asked for it; more get a 429.
         max_chunk_size: the largest chunk: its text or data, in characters.
         max_message_size: the largest answer: text, reasoning, tool calls, files and all data
             together, in characters.
@@ -75,7 +80,8 @@ class StreamOptions(Struct, frozen=True, kw_only=True):
             it is read ahead: with 1, what stands behind a `yield` runs one chunk early at most.
         buffer_size: how many characters may.
         on_disconnect: what happens to the producer when the client leaves: "cancel" it, or let
-            it "complete", for its usage and for saving the answer.
+            it "complete", for its usage and for saving the answer. With a store, which keeps the
+            answer for a client that comes back, it completes if this is left out.
         clock: where the time comes from.
 
     Raises:
@@ -90,19 +96,21 @@ class StreamOptions(Struct, frozen=True, kw_only=True):
     send_timeout: float | None = 30
     close_timeout: float = 5
     finish_timeout: float | None = 30
+    store_timeout: float | None = 10
     block_warning: float | None = 0.5
     shutdown_grace: float | None = 5
     max_body_size: int | None = 8 * 1024 * 1024
     max_body_depth: int | None = 100
     max_body_items: int | None = 50_000
     max_streams: int | None = None
+    max_readers: int | None = 1000
     max_chunk_size: int | None = None
     max_message_size: int | None = None
     max_tool_arguments: int | None = None
     max_stream_size: int | None = None
     buffer_events: int = 256
     buffer_size: int = 65536
-    on_disconnect: Literal["cancel", "complete"] = "cancel"
+    on_disconnect: Literal["cancel", "complete"] | None = None
     clock: Clock = _SYSTEM_CLOCK
 
     def longest_end(self, callbacks: int) -> float:
@@ -127,7 +135,7 @@ class StreamOptions(Struct, frozen=True, kw_only=True):
             if not isinstance(value, kind) or isinstance(value, bool) or not value > 0:
                 whole = " (a whole one)" if name in _COUNTS else ""
                 raise ValueError(f"{name} must be a positive number, not {value!r}{whole}")
-        if self.on_disconnect not in ("cancel", "complete"):
+        if self.on_disconnect not in ("cancel", "complete", None):
             raise ValueError(f"on_disconnect must be cancel or complete: {self.on_disconnect!r}")
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterable, Iterator, Sequence
 from contextlib import asynccontextmanager
 from copy import copy
 from functools import partial
@@ -12,16 +12,18 @@ from msgspec.structs import replace
 
 from ..errors import BadRequest, LLMStreamError, MethodNotAllowed, NotFound
 from ..formats import DEFAULT_FORMATS, AnthropicMessages, Format, OpenAIChat
-from ..formats.base import Method, RequestFormat, answers_whole, has_envelope, schema_of
+from ..formats.base import RequestFormat, answers_whole, has_envelope, schema_of
 from ..formats.models import model_list, model_object
 from ..formats.wire import dumps
 from ..options import DEFAULT_OPTIONS, StreamOptions
 from ..producers import Stream
 from ..request import ChatRequest
+from ..resume import Cursor
 from ..runtime import OnFinish, process_signals
 from ..sse import last_event_id
+from ..stores import OnBusy, StreamStore
 from .admission import Door
-from .body import read_request
+from .body import digest, read_request
 from .cors import Cors
 from .http import (
     Receive,
@@ -36,14 +38,14 @@ from .http import (
     send_json,
     without_body,
 )
+from .kept import Identify, Keeping
 from .stream import LLMStream
+from .streams import Handler, Streams
 
 __all__ = ["Answer", "ChatApp"]
 
 Answer = Callable[[ChatRequest], Stream]
 """What a user writes: a request in, chunks or a whole answer out."""
-
-_Handler = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 
 class ChatApp:
@@ -62,6 +64,13 @@ class ChatApp:
         options: intervals, deadlines and limits.
         on_finish: called once per answer with its `StreamResult`, however it ended.
         formats: the protocols to speak, each at its `route`; all that there are if left out.
+        store: keeps the streams: they go on when their clients leave, who may come back to them
+            with what they missed, follow them elsewhere, and stop them. `lifespan` has to be the
+            application's.
+        identify: tells from the scope who asks, so that nobody else has his streams. Without it
+            whoever knows a stream's id may read it.
+        on_busy: what a new request does to the answer that is still made in its conversation:
+            "replace" it, or "refuse" itself with a 409.
         prefix: the path where it is, as "/ai", for dispatchers that pass the whole path on and do
             not say so in `root_path`, as Django's and Quart's.
         cors: the origins whose pages may use it beside those of its own site, as
@@ -81,6 +90,9 @@ class ChatApp:
         options: StreamOptions = DEFAULT_OPTIONS,
         on_finish: OnFinish | None = None,
         formats: Sequence[RequestFormat] = DEFAULT_FORMATS,
+        store: StreamStore | None = None,
+        identify: Identify | None = None,
+        on_busy: OnBusy = "replace",
         prefix: str = "",
         cors: Sequence[str] = (),
     ) -> None:
@@ -102,11 +114,18 @@ class ChatApp:
         self._door = Door(options, on_finish, options.max_streams)
         self._cors = Cors(cors)
         self._lifespans = 0
+        self._keeping: Keeping | None = None
+        self._streams: Streams | None = None
+        if store is not None:
+            self._keeping = Keeping(store, identify, on_busy, f"{self._prefix}/streams")
+            self._streams = Streams(self._keeping, self.formats, self._door.options_for)
+        elif identify is not None:
+            raise TypeError("identify says whose streams a store keeps: give a store, too")
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one connection, as ASGI wants it."""
         if scope["type"] == "lifespan":
-            await answer_lifespan(receive, send)
+            await answer_lifespan(receive, send, self.lifespan)
         elif scope["type"] == "websocket":
             await receive()
             await send({"type": "websocket.close", "code": 1000})
@@ -145,8 +164,8 @@ class ChatApp:
         Mounted applications are not told when the server starts and stops: give this to the one
         that is, as `FastAPI(lifespan=chat.lifespan)`, `Starlette(lifespan=chat.lifespan)` or
         `Litestar(lifespan=[chat.lifespan])`, or enter it in a lifespan of your own with
-        `async with chat.lifespan(app)`. Nothing needs it yet: no stream outlives its request, and
-        it neither waits for streams nor ends any.
+        `async with chat.lifespan(app)`. With a store it owns the streams, which outlive their
+        requests: at its end they get `shutdown_grace`.
 
         Args:
             app: the application that it belongs to, which frameworks pass; not used.
@@ -154,7 +173,11 @@ class ChatApp:
         self._lifespans += 1
         self._door.closed = False
         try:
-            yield
+            if self._keeping is None:
+                yield
+            else:
+                async with self._keeping.host.running():
+                    yield
         finally:
             # Several servers may run the same object, each in a thread of its own.
             self._lifespans -= 1
@@ -168,6 +191,7 @@ class ChatApp:
 
     def _has(self, path: str) -> bool:
         ours = path in self._by_route or path in self._schemas
+        ours = ours or (self._streams is not None and bool(self._streams.handlers(path)))
         return ours or f"{path}/".startswith("/models/")
 
     def _format_for(self, path: str, scope: Scope) -> Format:
@@ -175,25 +199,29 @@ class ChatApp:
         below = (f for f in self.formats if f"{path}/".startswith(f"{f.route}/"))
         return next(below, _ANTHROPIC if _asks_for_anthropic(scope) else _OPENAI)
 
-    def _handler(self, path: str, method: str) -> _Handler:
+    def _handler(self, path: str, method: str) -> Handler:
         if method != "OPTIONS":
             self._door.check()
-        methods, handler = self._route(path)
-        head = ["HEAD"] if "GET" in methods else []
-        allowed = (*sorted([*methods, *head]), "OPTIONS")
+        handlers = self._handlers(path)
+        allowed = (*sorted(_with_head(handlers)), "OPTIONS")
         if method not in allowed:
             raise MethodNotAllowed(allowed)
-        return partial(self._say_what_is_allowed, allowed) if method == "OPTIONS" else handler
+        if method == "OPTIONS":
+            return partial(self._say_what_is_allowed, allowed)
+        return handlers["GET" if method == "HEAD" else method]
 
-    def _route(self, path: str) -> tuple[tuple[Method, ...], _Handler]:
+    def _handlers(self, path: str) -> dict[str, Handler]:
+        """Return what answers at a path, by method."""
         if format := self._by_route.get(path):
-            return format.methods, partial(self._converse, format)
+            return dict.fromkeys(format.methods, partial(self._converse, format))
         if schema := self._schemas.get(path):
-            return ("GET",), partial(_send_schema, schema)
+            return {"GET": partial(_send_schema, schema)}
         if path == "/models":
-            return ("GET",), self._list_models
+            return {"GET": self._list_models}
         if path.startswith("/models/"):
-            return ("GET",), partial(self._one_model, path.removeprefix("/models/"))
+            return {"GET": partial(self._one_model, path.removeprefix("/models/"))}
+        if self._streams is not None and (handlers := self._streams.handlers(path)):
+            return handlers
         raise NotFound(f"There is nothing at {path}.")
 
     async def _converse(
@@ -202,23 +230,31 @@ class ChatApp:
         if scope["method"] != "POST":
             self._cors.check_site(scope)
             request = format.decode(query_fields(scope))
-            if has_envelope(format) and last_event_id(scope["headers"]) is not None:
+            question = digest(scope.get("query_string", b""))
+            if has_envelope(format) and self._is_over_for(scope):
                 # It would run the model again. 204 makes an EventSource stop reconnecting.
                 await send_empty(send, 204)
                 return
         else:
             check_media_type(scope)
-            asked = await read_request(format, scope, receive, self._door.options_for(scope))
+            options, keeps = self._door.options_for(scope), self._keeping is not None
+            asked = await read_request(format, scope, receive, options, digests=keeps)
             if asked is None:
                 self._door.check()  # a server that ends may say so of a client that has not left
                 return  # the client left while it was still asking
-            request = asked
-        await self._stream(request, format.for_request(request), scope, receive, send)
+            request, question = asked
+        await self._stream(request, format.for_request(request), question, scope, receive, send)
+
+    def _is_over_for(self, scope: Scope) -> bool:
+        """Return whether an `EventSource` asks again, and cannot have more."""
+        id = last_event_id(scope["headers"])
+        return id is not None and (self._keeping is None or Cursor.ours(id) is None)
 
     async def _stream(
         self,
         request: ChatRequest,
         format: RequestFormat,
+        question: str,
         scope: Scope,
         receive: Receive,
         send: Send,
@@ -236,7 +272,7 @@ class ChatApp:
             model=request.model,
             whole=not request.stream,
         )
-        await stream.answer(self._door, scope, receive, send, request)
+        await stream.answer(self._door, scope, receive, send, request, self._keeping, question)
 
     async def _say_what_is_allowed(
         self, allowed: tuple[str, ...], scope: Scope, receive: Receive, send: Send
@@ -264,6 +300,13 @@ _VERSION = "/v1"
 # What has no format of its own speaks the one that most clients of such paths do.
 _OPENAI = OpenAIChat()
 _ANTHROPIC = AnthropicMessages()
+
+
+def _with_head(methods: Iterable[str]) -> Iterator[str]:
+    for method in methods:
+        yield method
+        if method == "GET":
+            yield "HEAD"
 
 
 def _no_model(name: str) -> NotFound:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import threading
 from functools import partial
+from hashlib import sha256
 
 from ..errors import PayloadTooLarge
 from ..formats.base import RequestFormat
@@ -17,7 +18,7 @@ from ..producers import in_thread
 from ..request import ChatRequest
 from .http import Receive, Scope
 
-__all__ = ["read_request"]
+__all__ = ["digest", "read_request"]
 
 # Bytes that are decoded at once, in a few milliseconds however they are filled.
 _AT_ONCE = 64 * 1024
@@ -28,9 +29,22 @@ _turn = threading.Lock()
 
 
 async def read_request(
-    format: RequestFormat, scope: Scope, receive: Receive, options: StreamOptions
-) -> ChatRequest | None:
-    """Return what the client asks in this format; None if it left before it had asked.
+    format: RequestFormat,
+    scope: Scope,
+    receive: Receive,
+    options: StreamOptions,
+    *,
+    digests: bool = False,
+) -> tuple[ChatRequest, str] | None:
+    """Return what the client asks in this format, and a digest of it; None if it left before it
+    had asked.
+
+    Args:
+        format: of the request.
+        scope: of the request, as is `receive`.
+        receive: the server's.
+        options: its limits.
+        digests: make the digest; "" if not.
 
     Raises:
         LLMStreamError: if that is too large, or makes no request.
@@ -38,8 +52,16 @@ async def read_request(
     body = await _read(scope, receive, options.max_body_size)
     if body is None:
         return None
+    question = digest(body) if digests else ""
     decode = partial(_decode, format, body, options)
-    return decode() if len(body) <= _AT_ONCE else await in_thread(partial(_in_turn, decode))
+    if len(body) <= _AT_ONCE:
+        return decode(), question
+    return await in_thread(partial(_in_turn, decode)), question
+
+
+def digest(asked: bytes) -> str:
+    """Return what tells one question from another."""
+    return sha256(asked).hexdigest()
 
 
 def _in_turn(decode: partial[ChatRequest]) -> ChatRequest:

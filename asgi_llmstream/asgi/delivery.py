@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Awaitable, Callable, Iterator, MutableMapping
+from collections.abc import Awaitable, Iterator, MutableMapping
 from enum import IntEnum
 from typing import Any, Literal
 
@@ -18,8 +18,8 @@ from msgspec.structs import replace
 
 from ..backend import spawn
 from ..errors import LLMStreamError, ShuttingDown
-from ..events import RunFailed, RunFinished, RunStarted, Terminal
-from ..formats.base import Format, WholeFormat, is_plain, says_failures
+from ..events import RunAborted, RunFailed, RunFinished, RunStarted, Terminal
+from ..formats.base import Encoder, Format, WholeFormat, is_plain, says_failures
 from ..message import Message
 from ..options import StreamOptions
 from ..runtime import Feed, Framing, Readable, Reader, Run, Ticker, draining
@@ -31,7 +31,7 @@ __all__ = [
     "WholeDelivery",
     "conclude",
     "error_of",
-    "feed_of",
+    "options_for",
     "pieces_of",
 ]
 
@@ -181,7 +181,7 @@ class Delivery:
         if self._phase is _Phase.OVER:
             return
         self._phase = _Phase.OVER
-        if self._options.on_disconnect == "cancel":
+        if self._options.on_disconnect != "complete":
             self._run.stop(how)
         self._reader.leave()
         self._scope.cancel()
@@ -193,7 +193,7 @@ class Delivery:
         elif draining():
             # uvicorn 0.43 and 0.44 say so of every client when they are told to end.
             self._is_said_to_be_gone = True
-            if self._options.on_disconnect == "cancel":
+            if self._options.on_disconnect != "complete":
                 self._run.stop("shutdown")
         else:
             self._client_left("disconnected")
@@ -234,6 +234,8 @@ class Delivery:
 
 def error_of(end: Terminal | None) -> LLMStreamError:
     """Return what the client may know of an end before the answer began."""
+    if isinstance(end, RunAborted) and end.is_stop:
+        return LLMStreamError("The answer was stopped.", status=409, code="stopped")
     if not isinstance(end, RunFailed):
         return ShuttingDown()  # of the other ends no client hears
     return LLMStreamError(
@@ -278,6 +280,9 @@ class StreamDelivery(Delivery):
     Args:
         framing: of a stream that was encoded elsewhere. Its headers do not wait, heartbeats
             stand between its events, and it ends without a final message where it broke off.
+        encode: an encoder of the format that has seen what the reader begins behind; a new one,
+            if left out.
+        merges: see `Feed`.
         args: as `Delivery`'s, as are the named ones.
     """
 
@@ -285,12 +290,21 @@ class StreamDelivery(Delivery):
         self,
         *args: Any,
         framing: Framing | None = None,
+        encode: Encoder | None = None,
+        merges: bool = True,
         **kwargs: Any,
     ) -> None:
         super().__init__(*args, **kwargs)
         self._framing = framing
         self._says_failures = framing is None and says_failures(self._format)
-        self._feed = feed_of(self._reader, self._format, self._options, self._run.fail, framing)
+        self._feed = Feed(
+            self._reader,
+            encode or self._format.encoder(),
+            options_for(self._format, self._options),
+            self._run.fail,
+            framing,
+            merges,
+        )
 
     async def _deliver(self) -> None:
         if self._framing is None and (failed := await self._feed.begin()) is not None:
@@ -339,21 +353,10 @@ def pieces_of(body: bytes) -> Iterator[bytes]:
     return (body[start : start + _PIECE] for start in range(0, len(body), _PIECE))
 
 
-def feed_of(
-    reader: Reader,
-    format: Format,
-    options: StreamOptions,
-    fail: Callable[[LLMStreamError], None],
-    framing: Framing | None = None,
-) -> Feed:
-    """The feed of a stream in this format: one that is no event stream has no heartbeats.
-
-    Args:
-        reader: as `Feed`'s, as are the others.
-    """
-    if is_plain(format):
-        options = replace(options, heartbeat_interval=None)
-    return Feed(reader, format.encoder(), options, fail, framing)
+def options_for(format: Format, options: StreamOptions) -> StreamOptions:
+    """Return the options of a stream in this format: one that is no event stream has no
+    heartbeats."""
+    return replace(options, heartbeat_interval=None) if is_plain(format) else options
 
 
 async def conclude(run: Run) -> None:

@@ -12,8 +12,8 @@ from ..errors import ReadTooLate
 from ..events import RunFinished
 from ..formats.base import Format, says_failures
 from ..options import StreamOptions
-from ..runtime import Generation, Stopped, Ticker
-from .delivery import conclude, error_of, feed_of, pieces_of
+from ..runtime import Feed, Generation, Stopped, Ticker
+from .delivery import conclude, error_of, options_for, pieces_of
 
 __all__ = ["encoded"]
 
@@ -70,7 +70,9 @@ class _Reading:
     def __init__(self, generation: Generation, format: Format, options: StreamOptions) -> None:
         self._generation = generation
         self._follower = generation.log.follow()
-        self.feed = feed_of(self._follower, format, options, generation.fail)
+        self.feed = Feed(
+            self._follower, format.encoder(), options_for(format, options), generation.fail
+        )
         self.had_the_end = False
         self._options = options
         self._now = options.clock.now
@@ -104,7 +106,7 @@ class _Reading:
         """Read no more."""
         self._watcher.cancel()
         self._ticker.remove(self)
-        if self._options.on_disconnect == "cancel":
+        if self._options.on_disconnect != "complete":
             self._generation.stop(how)
         self._follower.leave(had_the_end=self.had_the_end)
 

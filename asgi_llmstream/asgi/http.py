@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Mapping, MutableMapping
+from contextlib import AbstractAsyncContextManager, nullcontext
 from typing import Any
 from urllib.parse import parse_qs
 
@@ -131,13 +132,22 @@ def over_websocket(receive: Receive, send: Send) -> tuple[Receive, Send]:
     return receive_http, send_denial
 
 
-async def answer_lifespan(receive: Receive, send: Send) -> None:
-    """There is nothing to set up: say so, so that bare servers start and stop."""
-    while True:
-        message = await receive()
-        await send({"type": f"{message['type']}.complete"})
-        if message["type"] == "lifespan.shutdown":
-            return
+async def answer_lifespan(
+    receive: Receive,
+    send: Send,
+    lifespan: Callable[[], AbstractAsyncContextManager[None]] = nullcontext,
+) -> None:
+    """Have bare servers start and stop.
+
+    Args:
+        receive: the server's, as is the other.
+        lifespan: entered from the start to the end.
+    """
+    await receive()
+    async with lifespan():
+        await send({"type": "lifespan.startup.complete"})
+        await receive()
+    await send({"type": "lifespan.shutdown.complete"})
 
 
 async def send_empty(send: Send, status: int, headers: RawHeaders = ()) -> None:

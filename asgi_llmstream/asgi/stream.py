@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
-import re
 import secrets
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Mapping
 from contextlib import ExitStack, asynccontextmanager
 from functools import partial
+from typing import Any
 
-from ..errors import Overloaded
+from ..errors import LLMStreamError
 from ..formats import OpenAIChat
-from ..formats.base import Format, answers_whole, has_envelope, is_plain
+from ..formats.base import Format, answers_whole, counts_events, has_envelope, is_plain
 from ..message import Message
 from ..options import DEFAULT_OPTIONS, StreamOptions
 from ..producers import Producer, discard, is_reusable
 from ..request import ChatRequest
-from ..runtime import Audience, Generation, OnFinish
+from ..resume import Cursor
+from ..runtime import Audience, Generation, Log, OnFinish
 from ..sse import last_event_id
+from ..stores import NewRun, StreamStore
 from .admission import Admitted, Door
 from .delivery import Delivery, StreamDelivery, WholeDelivery, conclude
 from .encoding import encoded
@@ -33,8 +35,9 @@ from .http import (
     send_empty,
     send_json,
 )
+from .kept import Identify, Keeping, Reading, encoder_of, resume
 
-__all__ = ["LLMStream", "collect", "encode_stream"]
+__all__ = ["LLMStream", "collect", "encode_stream", "headers_of"]
 
 DEFAULT_FORMAT = OpenAIChat()
 
@@ -42,7 +45,8 @@ DEFAULT_FORMAT = OpenAIChat()
 _STREAM_HEADERS = ((b"cache-control", b"no-cache"), (b"x-accel-buffering", b"no"))
 
 
-def _headers_of(format: Format) -> RawHeaders:
+def headers_of(format: Format) -> RawHeaders:
+    """Return the headers of a stream in this format."""
     media_type = format.media_type if is_plain(format) else "text/event-stream; charset=utf-8"
     content_type = (b"content-type", media_type.encode("ascii"))
     return (content_type, *_STREAM_HEADERS, *format.headers)
@@ -64,10 +68,17 @@ class LLMStream:
         status: the HTTP status of an answer that begins well.
         headers: further response headers; they replace ours of the same name.
         whole: answer in one piece instead of a stream, in a format that can.
+        store: keeps the stream, so that it goes on when its client leaves, and a client that
+            comes back gets what it missed. `store_lifespan` has to be the application's.
+        key: names the conversation, within those of its owner: a new stream ends the one that
+            is still made for it. With a store only.
+        identify: tells from the scope whose the stream is: nobody else may read it. Without it
+            whoever knows its id may.
 
     Raises:
         ValueError: if a header name or value cannot be sent.
-        TypeError: if the answer is to be in one piece, and the format has none.
+        TypeError: if the answer is to be in one piece, and the format has none; or if there is
+            a key, or somebody to identify, and no store.
     """
 
     def __init__(
@@ -81,7 +92,12 @@ class LLMStream:
         status: int = 200,
         headers: Headers = (),
         whole: bool = False,
+        store: StreamStore | None = None,
+        key: str | None = None,
+        identify: Identify | None = None,
     ) -> None:
+        if store is None and (key is not None or identify is not None):
+            raise TypeError("key and identify are for streams that a store keeps: give a store")
         if whole and not answers_whole(format):
             raise TypeError(f"{type(format).__name__} has no answers in one piece: stream in it")
         self._producer: Producer | None = producer
@@ -90,9 +106,11 @@ class LLMStream:
         self._door = Door(options, on_finish)
         self._model = model
         self._status = status
-        own = () if whole else _headers_of(format)
+        own = () if whole else headers_of(format)
         self.headers = merge_headers(own, headers)
-        self._delivery: type[Delivery] = WholeDelivery if whole else StreamDelivery
+        self._whole = whole
+        self._key = key
+        self._keeping = None if store is None else Keeping(store, identify)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer the request; return when the producer is closed and `on_finish` has run.
@@ -116,32 +134,114 @@ class LLMStream:
         receive: Receive,
         send: Send,
         request: ChatRequest | None = None,
+        keeping: Keeping | None = None,
+        question: str = "",
     ) -> None:
         """Answer the request, if this door admits it.
 
         Args:
             request: what the client asked, where `ChatApp` decoded it.
+            keeping: how `ChatApp` keeps its streams.
+            question: see `Keeping.new_run`.
         """
+        keeping = keeping or self._keeping
         producer = self._take_producer()
         if scope.get("method") == "HEAD":
             # Frameworks send HEAD to GET's routes; it wants to know the headers, not the answer.
             async with _discarding(producer):
                 await send_empty(send, self._status, self.headers)
             return
-        if has_envelope(self._format) and _comes_back(scope):
+        cursor = self._cursor_of(scope)
+        if cursor is not None and keeping is None and scope.get("method") == "GET":
             # It would run the model again. 204 makes an EventSource stop reconnecting.
             async with _discarding(producer):
                 await send_empty(send, 204)
             return
         with ExitStack() as held:
             try:
+                if keeping is not None and cursor is not None:
+                    async with _discarding(producer):
+                        await self._resume(keeping, cursor, door, scope, receive, send)
+                    return
                 admitted = held.enter_context(door.admit(scope, request))
-            except Overloaded as error:
+                if keeping is not None:
+                    now = admitted.options.clock.time()
+                    run = await keeping.new_run(
+                        scope, request, self._key, question, self._format, now
+                    )
+                    await self._keep(producer, keeping, run, admitted, held, receive, send)
+                    return
+            except LLMStreamError as error:
                 async with _discarding(producer):
                     body = self._format.error_body(error)
                     await send_json(send, error.status, body, error.headers)
-            else:
-                await self._deliver(producer, admitted, receive, send)
+                return
+            await self._deliver(producer, admitted, receive, send)
+
+    def _cursor_of(self, scope: Scope) -> Cursor | None:
+        """Return where a client was that had events of ours, and asks again."""
+        if not has_envelope(self._format):
+            return None
+        return Cursor.ours(last_event_id(scope.get("headers", ())))
+
+    async def _keep(
+        self,
+        producer: Producer,
+        keeping: Keeping,
+        new: NewRun,
+        admitted: Admitted,
+        held: ExitStack,
+        receive: Receive,
+        send: Send,
+    ) -> None:
+        """Begin the run, or join the one that answers the same; and deliver it."""
+        options, scope = admitted.options, admitted.audience.scope
+        make = partial(
+            make_generation,
+            producer,
+            self._format,
+            options,
+            self._model,
+            admitted.audience,
+            id=new.id,
+        )
+        host = keeping.host
+        begun = None
+        try:
+            over = held.pop_all().close
+            begun = await host.begin(new, options, make, over, on_busy=keeping.on_busy)
+        finally:
+            if begun is None or not begun.epoch:
+                await discard(producer)
+        run = begun.state.run
+        following = host.follow(
+            run.owner,
+            run.id,
+            ends_run=bool(begun.epoch) and options.on_disconnect == "cancel",
+            merges=not counts_events(self._format),
+        )
+        reading = self._reading(keeping, options, scope, run.id)
+        await reading.deliver(following, receive, send, encoder_of(self._format, run.id))
+
+    async def _resume(
+        self,
+        keeping: Keeping,
+        cursor: Cursor,
+        door: Door,
+        scope: Scope,
+        receive: Receive,
+        send: Send,
+    ) -> None:
+        reading = self._reading(keeping, door.options_for(scope), scope, cursor.run)
+        owner = await keeping.owner_of(scope)
+        await resume(keeping, owner, cursor, reading, receive, send)
+
+    def _reading(
+        self, keeping: Keeping, options: StreamOptions, scope: Mapping[str, Any], run: str
+    ) -> Reading:
+        headers = [header for header in self.headers if header[0] != b"cache-control"]
+        headers += keeping.headers_of(scope, run)
+        return Reading(self._format, options, self._status, headers, self._whole)
 
     async def _deliver(
         self, producer: Producer, admitted: Admitted, receive: Receive, send: Send
@@ -151,7 +251,8 @@ class LLMStream:
             producer, self._format, options, self._model, admitted.audience
         )
         end = HeldEnd(send)
-        delivery = self._delivery(
+        kind: type[Delivery] = WholeDelivery if self._whole else StreamDelivery
+        delivery = kind(
             generation,
             generation.log.follow(),
             self._format,
@@ -179,14 +280,6 @@ class LLMStream:
         if not self._reusable:
             self._producer = None
         return producer
-
-
-def _comes_back(scope: Scope) -> bool:
-    """Return whether an `EventSource` asks again, which has had events of ours."""
-    if scope.get("method") != "GET":
-        return False
-    id = last_event_id(scope["headers"])
-    return id is not None and re.fullmatch(r"[0-9a-f]{24}:[0-9]+", id) is not None
 
 
 @asynccontextmanager
@@ -248,14 +341,18 @@ def make_generation(
     options: StreamOptions,
     model: str,
     audience: Audience,
+    log: Log | None = None,
+    *,
+    id: str | None = None,
 ) -> Generation:
     return Generation(
         producer,
         options,
         audience,
-        id=secrets.token_hex(12),
+        id=id or secrets.token_hex(16),
         model=model,
         carries_raw=format.carries_raw,
         has_envelope=has_envelope(format),
         offered=format.offered,
+        log=log,
     )

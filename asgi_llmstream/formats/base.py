@@ -11,10 +11,12 @@ from ..message import Message
 from ..request import ChatRequest
 
 __all__ = [
+    "CountedFormat",
     "DocumentedFormat",
     "Encoder",
     "Format",
     "Method",
+    "NumberedFormat",
     "Operation",
     "PlainFormat",
     "PublishedFormat",
@@ -22,6 +24,8 @@ __all__ = [
     "Schema",
     "WholeFormat",
     "answers_whole",
+    "counts_events",
+    "cursors_of",
     "has_envelope",
     "is_plain",
     "says_failures",
@@ -107,6 +111,28 @@ class PlainFormat(Format, Protocol):
     media_type: ClassVar[str]
 
 
+class NumberedFormat(Format, Protocol):
+    """A format whose clients come back with the `id:` of the last event that they have.
+
+    Attributes:
+        cursors: "own": its encoders write ids of the shape `RUN:NUMBER`, and each event stands for
+            itself. "added": they write none, and ids are added where a store keeps the stream.
+    """
+
+    cursors: ClassVar[Literal["own", "added"]]
+
+
+class CountedFormat(Format, Protocol):
+    """A format whose clients come back with how many events they have: deltas that wait together
+    go out one by one.
+
+    Attributes:
+        counts_events: True.
+    """
+
+    counts_events: ClassVar[Literal[True]]
+
+
 class DocumentedFormat(RequestFormat, Protocol):
     """A format that knows more of its route than that it takes JSON and gives a stream."""
 
@@ -146,3 +172,14 @@ def has_envelope(format: Format) -> bool:
 def says_failures(format: Format) -> bool:
     """Tell whether a failure in mid-stream has a word; if not, the connection is broken off."""
     return has_envelope(format) and not is_plain(format)
+
+
+def cursors_of(format: Format) -> Literal["own", "added"] | None:
+    """Tell whether its clients come back with an `id:`, and who writes it."""
+    cursors: Literal["own", "added"] | None = getattr(format, "cursors", None)
+    return cursors
+
+
+def counts_events(format: Format) -> bool:
+    """Tell whether its clients count events."""
+    return hasattr(format, "counts_events")

@@ -3,5 +3,6 @@
 from .halves import without_halves
 from .machine import Lifecycle
 from .underway import Underway
+from .unfinished import Unfinished
 
-__all__ = ["Lifecycle", "Underway", "without_halves"]
+__all__ = ["Lifecycle", "Underway", "Unfinished", "without_halves"]

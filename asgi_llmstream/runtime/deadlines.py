@@ -38,10 +38,15 @@ class Deadlines:
 
     def passed(self, now: float) -> LLMStreamError | None:
         """The error of the first deadline that has passed."""
-        if self._drain_by is None and draining():
-            self._drain_by = self._due(now, self._options.shutdown_grace)
+        if draining():
+            self.drain(now)
         due, error = min(self._all(), key=itemgetter(0))
         return error() if due <= now else None
+
+    def drain(self, now: float) -> None:
+        """Let the grace begin, unless it has."""
+        if self._drain_by is None:
+            self._drain_by = self._due(now, self._options.shutdown_grace)
 
     def next(self, now: float) -> float:
         """Return the time to ask again."""

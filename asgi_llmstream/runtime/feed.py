@@ -37,6 +37,11 @@ _SILENT = (RunStarted, UsageReported, NativeAdded, RunFailed, RunAborted)
 _MOST_SILENT = 1024
 
 
+def _speaks(event: Event) -> bool:
+    # An answer that somebody has stopped is no failure.
+    return not isinstance(event, _SILENT) or (isinstance(event, RunAborted) and event.is_stop)
+
+
 class Framing(Protocol):
     """The boundaries between the events of a stream that was encoded elsewhere."""
 
@@ -54,6 +59,7 @@ class Feed:
         options: `commit_after`, `heartbeat_interval`, `max_stream_size` and the clock count.
         fail: called with the error, if the stream is larger than it may be.
         framing: of a stream that was encoded elsewhere; our encoders write whole events.
+        merges: join neighbouring deltas that wait together. Not for a client that counts them.
 
     Attributes:
         end: the terminal event, once its bytes are taken.
@@ -68,12 +74,14 @@ class Feed:
         options: StreamOptions,
         fail: Callable[[LLMStreamError], None],
         framing: Framing | None = None,
+        merges: bool = True,
     ) -> None:
         self.end: Terminal | None = None
         self.spoke = False
         self.wait = reader.wait
         self._reader = reader
         self._encode = encode
+        self._merge = merge if merges else list[Event]
         self._fail = fail
         self._framing = framing
         self._now = options.clock.now
@@ -98,7 +106,7 @@ class Feed:
         while True:
             events = self._reader.take()
             self._waiting += events
-            self.spoke = self.spoke or any(not isinstance(event, _SILENT) for event in events)
+            self.spoke = self.spoke or any(map(_speaks, events))
             if not self.spoke and self._waiting and isinstance(self._waiting[-1], Terminal):
                 self.end = self._waiting[-1]
                 return self.end
@@ -141,7 +149,7 @@ class Feed:
         self._silent_since = self._now()
 
     def _encode_batch(self, events: list[Event]) -> bytes:
-        self._waiting = list(merge([*self._waiting, *events]))
+        self._waiting = [*self._merge([*self._waiting, *events])]
         bodies: list[bytes] = []
         size = 0
         for event in self._waiting:

@@ -14,7 +14,7 @@ How a producer is cancelled, each rule found by a failure:
 from __future__ import annotations
 
 import logging
-from collections.abc import Awaitable, Collection, Coroutine
+from collections.abc import Awaitable, Collection, Coroutine, Sequence
 from typing import Any
 
 import anyio
@@ -22,6 +22,7 @@ import anyio
 from ..backend import Task, new_task, spawn
 from ..chunks import Error, Finish, Native, Raw, Step, Text, Upstream, Usage
 from ..errors import LLMStreamError
+from ..events import Event
 from ..lifecycle import Lifecycle
 from ..options import StreamOptions
 from ..producers import Steps, discard, name_of, open_steps
@@ -29,6 +30,7 @@ from ..sources import Reading, as_exception, public_error
 from .blocking import Watched
 from .limits import Limits
 from .log import Log
+from .result import Outcome
 from .run import Audience, Run, Stopped
 
 __all__ = ["Generation"]
@@ -99,6 +101,14 @@ class Generation(Run):
             logger.warning("%s: the stream was ended: %s", self.where, error)
             self.end("error", self._lifecycle.fail(error), error)
             self._closing.cancel()
+
+    def overrule(self, outcome: Outcome, events: Sequence[Event]) -> None:
+        """Take over an end that somebody else has written, behind what is published."""
+        if self.outcome is None:
+            self.end(outcome, [])
+            self._closing.cancel()
+        self.outcome = outcome
+        self.log.overrule(events)
 
     # The producer's task.
 

@@ -33,6 +33,7 @@ class Log:
         kept: forget nothing, so that a follower may begin at any event.
         published_later: have followers see events only when `publish` says so: a store's writer
             calls it after its append has succeeded.
+        after: the number of the last event before those that it holds.
 
     Attributes:
         last: the number of the last event.
@@ -48,8 +49,9 @@ class Log:
         *,
         kept: bool = False,
         published_later: bool = False,
+        after: int = 0,
     ) -> None:
-        self.last = self.published = 0
+        self.last = self.published = after
         self.full = False
         self.left_early = False
         self._max_events = max_events
@@ -57,7 +59,7 @@ class Log:
         self._kept = kept
         self._published_later = published_later
         self._events: list[Event] = []  # the window: all from `_first` on
-        self._first = 1
+        self._first = after + 1
         self._size = 0  # of all events that there ever were
         self._followers: list[Follower] = []
         self._limit: float = math.inf
@@ -90,6 +92,13 @@ class Log:
         self._move_on()
         for follower in self._followers:
             follower.wake()
+
+    def overrule(self, events: Sequence[Event]) -> None:
+        """Have these follow what is published, in place of what is not."""
+        del self._events[self.published + 1 - self._first :]
+        self.last = self.published
+        self.append(events)
+        self.publish(self.last)
 
     async def room(self) -> None:
         """Let others run, until every holding follower is near enough or has left."""

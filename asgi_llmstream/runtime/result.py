@@ -12,7 +12,16 @@ from ..request import ChatRequest
 
 __all__ = ["OnFinish", "Outcome", "StreamResult"]
 
-Outcome = Literal["finished", "error", "disconnected", "stalled", "cancelled", "shutdown"]
+Outcome = Literal[
+    "finished",
+    "error",
+    "disconnected",
+    "stalled",
+    "cancelled",
+    "shutdown",
+    "stopped",
+    "producer_lost",
+]
 
 
 class StreamResult(Struct, frozen=True, kw_only=True):
@@ -23,7 +32,9 @@ class StreamResult(Struct, frozen=True, kw_only=True):
             yielded an `Error`. "disconnected": the client left and the producer was cancelled.
             "stalled": the client stopped reading for `send_timeout`, and it was cancelled.
             "cancelled": the server ended the request. "shutdown": the process is told to end,
-            and `shutdown_grace` was over, or its client was said to have left.
+            and `shutdown_grace` was over, or its client was said to have left. "stopped": somebody
+            asked for its end. "producer_lost": the store had not heard of this process for so long
+            that somebody else ended the run.
         message: the answer so far; whole if the outcome is "finished". Empty for streams that
             others write (`LLMStreamMiddleware`).
         error: what was raised, for the log and for decisions, never for the client.

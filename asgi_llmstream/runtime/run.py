@@ -30,7 +30,7 @@ __all__ = ["Audience", "Moment", "Observer", "Phase", "Run", "Stopped"]
 
 logger = logging.getLogger("asgi_llmstream")
 
-Stopped = Literal["error", "disconnected", "stalled", "cancelled", "shutdown"]
+Stopped = Literal["error", "disconnected", "stalled", "cancelled", "shutdown", "stopped"]
 """The outcomes of a run that is ended from outside."""
 
 
@@ -160,6 +160,11 @@ class Run:
     def fail(self, error: LLMStreamError) -> None:
         """End it from outside with an error that the client still sees. Return at once."""
         raise NotImplementedError
+
+    def drain(self) -> None:
+        """Give it `shutdown_grace` seconds from now."""
+        self.deadlines.drain(self._now())
+        self._ticker.look(self, self._now())
 
     def _give_up(self) -> None:
         """Go on without a maker that ignores its cancellation."""

@@ -45,7 +45,7 @@ async def test_an_id_of_somebody_elses_is_none_of_our_business(id: str) -> None:
 
 async def test_a_post_is_a_question_of_its_own() -> None:
     route = Route()
-    id = "0123456789abcdef01234567:3"
+    id = "0123456789abcdef0123456789abcdef:3"
     answer = await route.client.request("POST", "/", headers={"last-event-id": id})
     assert answer.status == 200
 
@@ -55,7 +55,7 @@ async def test_the_producer_that_is_not_needed_is_closed() -> None:
         yield "Hello"
 
     producer = produce()
-    headers = {"last-event-id": "0123456789abcdef01234567:3"}
+    headers = {"last-event-id": "0123456789abcdef0123456789abcdef:3"}
     answer = await Client(LLMStream(producer)).request("GET", "/", headers=headers)
     assert answer.status == 204
     assert producer.ag_frame is None  # type: ignore[attr-defined]

@@ -28,13 +28,14 @@ LAYERS: list[set[str]] = [
     {"producers"},
     {"runtime"},
     {"stores"},
+    {"resume"},
     {"asgi", "foreign"},
     {"starlette", "fastapi", "litestar", "testing", "cli", "demo", "__main__"},  # thin, on top
 ]
 LAYER_OF = {room: number for number, layer in enumerate(LAYERS) for room in layer}
 
 # Folders with one door: nobody outside imports a module behind it.
-DOORS = {"sse", "lifecycle", "message", "backend", "producers", "runtime", "stores"}
+DOORS = {"sse", "lifecycle", "message", "backend", "producers", "runtime", "stores", "resume"}
 
 IMPURE = {"asyncio", "anyio", "trio", "time", "socket", "threading"}
 # The one place that asks the system for the time; everybody else has a clock passed in.
@@ -248,7 +249,7 @@ def test_a_docstring_begins_with_a_verb_or_a_noun(module: Module) -> None:
 def test_the_architecture_page_names_every_room() -> None:
     page = (PACKAGE.parent / "docs" / "architecture.md").read_text()
     rooms = {module[0] for module in MODULES if module} - {"__main__"}
-    rooms |= {m[-1] for m in MODULES if m[:1] in (("runtime",), ("asgi",), ("foreign",))}
+    rooms |= {m[-1] for m in MODULES if m[:1] in (("runtime",), ("resume",), ("asgi",), ("foreign",))}
     assert {room for room in rooms if f"`{room}`" not in page and f"`{room}/`" not in page} == set()
 
 

@@ -102,6 +102,7 @@ class AGUI(Struct, frozen=True, kw_only=True):
 
     headers: ClassVar[tuple[tuple[bytes, bytes], ...]] = ()
     carries_raw: ClassVar[bool] = False
+    cursors: ClassVar[Literal["added"]] = "added"
     route: ClassVar[str] = "/ag-ui"
     methods: ClassVar[tuple[Method, ...]] = ("POST",)
     names_model: ClassVar[bool] = False

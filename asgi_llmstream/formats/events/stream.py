@@ -6,7 +6,7 @@ which `EventSource` uses for its own connection errors.
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import msgspec
 from msgspec import Struct
@@ -48,6 +48,7 @@ class Events(Struct, frozen=True, kw_only=True):
 
     headers: ClassVar[tuple[tuple[bytes, bytes], ...]] = ()
     carries_raw: ClassVar[bool] = True
+    cursors: ClassVar[Literal[own]] = "own"
     route: ClassVar[str] = "/events"
     methods: ClassVar[tuple[Method, ...]] = ("GET", "POST")
     names_model: ClassVar[bool] = False

@@ -21,6 +21,7 @@ follow each other, since clients' accumulators take calls that grow beside each 
                     of calls are dropped
     sources         `url_citation` annotations of the text that they stand in, precede or follow;
                     dropped if there is none. A whole answer has them all at the text's end
+    stopped         an error, and a failed response of the status "cancelled"
     errors          an `error` event in both shapes that clients look for: its fields stand at the
                     top, and under `error` as Open Responses has them; then `response.failed`
     usage           zeros where none was reported
@@ -172,6 +173,8 @@ class _Encoder:
                 return self._start(event)
             case RunFinished():
                 return self._finish(event)
+            case RunAborted(is_stop=True):
+                return self._fail(failed(event), "cancelled")
             case RunFailed() | RunAborted():
                 return self._fail(failed(event))
             case _:
@@ -280,7 +283,7 @@ class _Encoder:
             end = self._end("incomplete", usage, incomplete_details={"reason": reason})
         return running + end
 
-    def _fail(self, event: RunFailed) -> bytes:
+    def _fail(self, event: RunFailed, status: str = "failed") -> bytes:
         # A response's error has a code out of a list; the event's is free.
         known = "rate_limit_exceeded" if event.status == 429 else "server_error"
         nested = error_object(event)
@@ -288,13 +291,17 @@ class _Encoder:
         error = {"code": known, "message": event.message}
         self._calls.fail()
         told = self._output.emit("error", flat | nested)
-        return told + self._end("failed", event.usage, error=error)
+        self._close_response(status, event.usage, error=error)
+        return told + self._output.emit("response.failed", {"response": self.response})
 
     def _end(self, status: str, usage: Usage | None, **details: Any) -> bytes:
+        self._close_response(status, usage, **details)
+        return self._output.emit(f"response.{status}", {"response": self.response})
+
+    def _close_response(self, status: str, usage: Usage | None, **details: Any) -> None:
         self.response |= {
             "status": status,
             "output": self._output.items,
             "usage": None if usage is None else usage_object(usage),
             **details,
         }
-        return self._output.emit(f"response.{status}", {"response": self.response})

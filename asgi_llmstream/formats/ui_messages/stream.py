@@ -32,8 +32,9 @@ does not know kills its stream in 5.0.0 to 5.0.200, 6.0.0 to 6.0.230 and 7.0.0 (
     Usage               message-metadata "usage" at the end, also of an answer that broke off
     Finish              finishReason in our words with a hyphen; the native one is dropped, and
                         by strict_v5 all of it
-    Error, aborted      error; its code and status are dropped. The protocol's own abort is not
-                        used: clients skip it, and the broken answer looks finished
+    Error, aborted      error; its code and status are dropped. The protocol's own abort is for an
+                        answer that somebody has stopped only: clients skip it, and a broken
+                        answer looks finished
     Raw                 dropped
     model, created      dropped
 """
@@ -41,7 +42,7 @@ does not know kills its stream in 5.0.0 to 5.0.200, 6.0.0 to 6.0.230 and 7.0.0 (
 from __future__ import annotations
 
 import json
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import msgspec
 from msgspec import Struct
@@ -106,6 +107,7 @@ class UIMessages(Struct, frozen=True, kw_only=True):
     )
     carries_raw: ClassVar[bool] = False
     offered: ClassVar[None] = None
+    counts_events: ClassVar[Literal[True]] = True
     route: ClassVar[str] = "/ui"
     methods: ClassVar[tuple[Method, ...]] = ("POST",)
     names_model: ClassVar[bool] = False
@@ -165,6 +167,8 @@ class _Encoder:
                 return self._item(event)
             case RunFinished():
                 return self._finish(event)
+            case RunAborted(is_stop=True):
+                return self._usage(event.usage) + _chunk("abort") + DONE
             case RunFailed() | RunAborted():
                 told = _chunk("error", errorText=failed(event).message)
                 return self._usage(event.usage) + told + DONE
