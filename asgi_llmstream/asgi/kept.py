@@ -123,8 +123,11 @@ class About(Struct):
     @classmethod
     def of(cls, format: Format) -> About:
         """Describe a format."""
-        fields = msgspec.to_builtins(format) if isinstance(format, Struct) else {}
-        return cls(getattr(format, "route", ""), fields)
+        route = getattr(format, "route", "")
+        try:
+            return cls(route, msgspec.to_builtins(format) if isinstance(format, Struct) else {})
+        except TypeError:
+            return cls(route)
 
     @classmethod
     def read(cls, run: NewRun) -> About:
@@ -133,9 +136,12 @@ class About(Struct):
 
     def set_up(self, format: Format) -> Format:
         """Return the format as the run's request wanted it, if it was asked in that."""
-        if isinstance(format, Struct) and getattr(format, "route", "") == self.route:
+        if not isinstance(format, Struct) or getattr(format, "route", "") != self.route:
+            return format
+        try:
             return msgspec.convert(self.fields, type(format))
-        return format
+        except (msgspec.ValidationError, NameError):
+            return format  # one of a user's own, whose fields cannot be kept
 
 
 def _key_of(scope: Scope, request: ChatRequest | None) -> str:

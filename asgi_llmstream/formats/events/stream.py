@@ -48,7 +48,7 @@ class Events(Struct, frozen=True, kw_only=True):
 
     headers: ClassVar[tuple[tuple[bytes, bytes], ...]] = ()
     carries_raw: ClassVar[bool] = True
-    cursors: ClassVar[Literal[own]] = "own"
+    cursors: ClassVar[Literal["own"]] = "own"
     route: ClassVar[str] = "/events"
     methods: ClassVar[tuple[Method, ...]] = ("GET", "POST")
     names_model: ClassVar[bool] = False
