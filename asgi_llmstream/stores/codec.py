@@ -18,6 +18,7 @@ from typing import Any, get_args
 import msgspec
 
 from ..events import (
+    BytesAdded,
     Event,
     ItemAdded,
     NativeAdded,
@@ -46,6 +47,7 @@ _AnyEvent: Any = (
     | PartEnded
     | ItemAdded
     | NativeAdded
+    | BytesAdded
     | UsageReported
     | RunFinished
     | RunFailed
@@ -94,6 +96,8 @@ class EventDecoder:
         return [self._decode(seq, data) for seq, data in enumerate(encoded, number)]
 
     def _decode(self, seq: int, data: bytes) -> Event:
+        if not data:
+            raise ValueError("an event has at least a byte")
         if data[0] & 0xF0 == 0x90:  # a msgpack array
             place, text = _decode_delta(data)
             return PartDelta(seq, self._part(*divmod(place, len(_KINDS))), text)

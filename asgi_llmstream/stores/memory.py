@@ -88,6 +88,11 @@ class MemoryStore:
         self._next_look = -math.inf  # of a ticker, at what is to be forgotten
         self._lock = threading.RLock()  # servers in several threads may share it
 
+    @property
+    def size(self) -> int:
+        """The bytes that all runs take, each with something for what is around them."""
+        return self._size
+
     async def begin(self, run: NewRun, *, on_busy: OnBusy = "replace") -> Begun:
         """See `StreamStore`, as for the others."""
         await anyio.lowlevel.checkpoint()

@@ -13,7 +13,14 @@ import asgi_llmstream.formats
 import asgi_llmstream.testing
 
 ROOT = Path(__file__).parents[2]
-PAGES = ["README.md", "docs/names.md", "docs/frameworks.md", "docs/sources.md", "docs/recipes.md"]
+PAGES = [
+    "README.md",
+    "docs/names.md",
+    "docs/frameworks.md",
+    "docs/sources.md",
+    "docs/stores.md",
+    "docs/recipes.md",
+]
 
 
 def blocks(page: str) -> list[str]:

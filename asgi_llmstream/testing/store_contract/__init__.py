@@ -6,7 +6,7 @@
     class TestMyStore(StoreContract):
         @asynccontextmanager
         async def open(self, clock):
-            yield MyStore(retention=self.retention, clock=clock)
+            yield MyStore(lease=self.lease, retention=self.retention, clock=clock)
 
 pytest collects its tests, and runs each on the backends of the fixture `anyio_backend` (anyio's own
 pytest plugin). It wants nothing more; the test with random operations wants hypothesis, and is
@@ -17,7 +17,10 @@ import pytest
 
 # Before they are imported: so that pytest shows what an `assert` compared.
 pytest.register_assert_rewrite(
-    *[f"{__name__}.{room}" for room in ("ending", "reading", "starting", "waiting", "writing")]
+    *[
+        f"{__name__}.{room}"
+        for room in ("ending", "machine", "reading", "starting", "waiting", "writing")
+    ]
 )
 
 from .ending import Ending  # noqa: E402

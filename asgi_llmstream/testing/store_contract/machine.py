@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from contextlib import ExitStack
 from typing import Any
 
 from anyio.from_thread import start_blocking_portal
-from hypothesis import HealthCheck, settings
+from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, precondition, rule, run_state_machine_as_test
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    invariant,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
 from msgspec.structs import replace
 
 from ...stores import Begun, Behind, Busy, Ended, NewRun, OnBusy, Page, RunState
@@ -21,7 +27,9 @@ __all__ = ["try_operations"]
 
 OWNERS = st.sampled_from([ADA, BOB])
 KEYS = st.sampled_from(["", "chat", "another"])
-PICKS = st.integers(0, 99)
+LISTS = [(owner, key) for owner in (ADA, BOB) for key in ("", "chat")]
+OUTCOMES = st.sampled_from(["", "", "", "finished", "stopped"])
+PICKS = st.sampled_from([0, 0, 0, 1, 1, 2, 5])  # of the runs that began, from the youngest
 
 
 class Machine(RuleBasedStateMachine):
@@ -37,6 +45,8 @@ class Machine(RuleBasedStateMachine):
         portal = self._open.enter_context(start_blocking_portal(self.backend, self.backend_options))
         self._call = portal.call
         self.stage.clock = ManualClock()
+        if not self._time_is_ours:
+            self.stage.lease = self.stage.retention = 3600
         opened = portal.wrap_async_context_manager(self.stage.open(self.stage.clock))
         self._store = self._open.enter_context(opened)
         self._model = Model(self._store.lease, self.stage.retention)
@@ -83,34 +93,44 @@ class Machine(RuleBasedStateMachine):
         return await self._store.begin(new, on_busy=on_busy)
 
     @precondition(lambda self: self._claims)
-    @rule(
-        pick=PICKS,
-        is_foreign=st.sampled_from([False] * 5 + [True]),
-        claims=st.sampled_from([True] * 5 + [False]),
-        back=st.integers(-1, 3),
-        many=st.integers(0, 4),
-        outcome=st.sampled_from(["", "", "", "finished", "stopped"]),
-    )
-    def append(
-        self, pick: int, is_foreign: bool, claims: bool, back: int, many: int, outcome: str
-    ) -> None:
+    @rule(pick=PICKS, many=st.integers(1, 4), outcome=OUTCOMES)
+    def append(self, pick: int, many: int, outcome: str) -> None:
         new = self._pick(pick)
-        owner = self._other(new.owner) if is_foreign else new.owner
-        last, is_live = self._known(new)
-        after = max(0, last - back)
-        more = events(after + 1, after + many)
-        if outcome and (not many or (is_live and after + many <= last)):
-            outcome = ""  # a terminal is an event of its own
-        if outcome:
-            more[-1] = outcome.encode()
-        epoch = self._claims[new.owner, new.id]
-        self._both(
-            "append", owner, new.id, (epoch if claims else epoch + 7, claims), after, more, outcome
-        )
+        self._append(new, new.owner, self._known(new)[0], many, outcome)
 
     @precondition(lambda self: self._claims)
-    @rule(pick=PICKS, back=st.sampled_from([0, 0, 0, 1, -1]))
-    def seal(self, pick: int, back: int) -> None:
+    @rule(pick=PICKS, back=st.integers(1, 3), many=st.integers(0, 5), outcome=OUTCOMES)
+    def append_again(self, pick: int, back: int, many: int, outcome: str) -> None:
+        new = self._pick(pick)
+        self._append(new, new.owner, max(0, self._known(new)[0] - back), many, outcome)
+
+    @precondition(lambda self: self._claims)
+    @rule(pick=PICKS, many=st.integers(0, 2), is_ahead=st.booleans(), owner=OWNERS)
+    def append_wrongly(self, pick: int, many: int, is_ahead: bool, owner: str) -> None:
+        new = self._pick(pick)
+        last, _ = self._known(new)
+        if is_ahead:
+            self._append(new, owner, last + 1, many, "")
+        else:
+            self._append(new, owner, last, many, "", claims=False)
+
+    def _append(
+        self, new: NewRun, owner: str, after: int, many: int, outcome: str, claims: bool = True
+    ) -> None:
+        last, is_live = self._known(new)
+        more = events(after + 1, after + many)
+        if not many or (is_live and after + many <= last):
+            outcome = ""  # a terminal is an event that the store has not
+        if outcome:
+            more[-1] = outcome.encode()
+        epoch = self._claims[new.owner, new.id] + (0 if claims else 7)
+        self._both("append", owner, new.id, (epoch, claims), after, more, outcome)
+
+    @precondition(lambda self: self._claims)
+    @rule(pick=PICKS, back=st.sampled_from([0, 0, 0, 1, -1]), is_lost=st.booleans())
+    def seal(self, pick: int, back: int, is_lost: bool) -> None:
+        if is_lost and self._time_is_ours:
+            self._let_pass(self._store.lease * 1.2)
         new = self._pick(pick)
         after = max(0, self._known(new)[0] - back)
         self._both("seal", new.owner, new.id, after, [event(after + 1), b"lost"], "producer_lost")
@@ -132,31 +152,41 @@ class Machine(RuleBasedStateMachine):
         new = self._pick(pick)
         self._both("stop", new.owner if owner is None else owner, new.id)
 
-    @precondition(lambda self: self._claims)
-    @rule(pick=PICKS, owner=st.none() | OWNERS)
-    def forget(self, pick: int, owner: str | None) -> None:
-        new = self._pick(pick)
-        self._both("forget", new.owner if owner is None else owner, new.id)
+    @precondition(lambda self: len(self._claims) > 2)
+    @rule(pick=PICKS, owner=OWNERS)
+    def forget(self, pick: int, owner: str) -> None:
+        self._both("forget", owner, self._pick(pick + 1).id)
 
-    @rule(owner=OWNERS, key=KEYS)
-    def list_runs(self, owner: str, key: str) -> None:
-        self._both("list_runs", owner, key)
+    @invariant()
+    def all_that_is_seen_is_the_same(self) -> None:
+        expected = [self._model.list_runs(owner, key) for owner, key in LISTS]
+        assert [
+            [_timeless(state) for state in found] for found in self._call(self._lists)
+        ] == expected
+        for new in self._begun[-2:]:
+            self._both("read", new.owner, new.id, 0, 1000)
 
-    @precondition(lambda self: type(self.stage).pass_time is Stage.pass_time)
-    @rule(leases=st.sampled_from([0.3, 0.6, 1.2]), retentions=st.sampled_from([0, 0, 0.4, 1.1]))
+    async def _lists(self) -> list[list[RunState]]:
+        return [await self._store.list_runs(owner, key) for owner, key in LISTS]
+
+    @precondition(lambda self: self._time_is_ours)
+    @rule(leases=st.sampled_from([0.3, 0.7, 1.2]), retentions=st.sampled_from([0, 0, 0, 0.6, 1.1]))
     def pass_time(self, leases: float, retentions: float) -> None:
-        seconds = leases * self._store.lease + retentions * self.stage.retention
-        self._model.pass_time(seconds)
-        self._call(self.stage.pass_time, seconds)
+        self._let_pass(leases * self._store.lease + retentions * self.stage.retention)
 
     # What the rules stand on.
 
-    def _pick(self, pick: int) -> NewRun:
-        names = [new for new in self._begun if (new.owner, new.id) in self._claims]
-        return names[pick % len(names)]
+    @property
+    def _time_is_ours(self) -> bool:
+        return type(self.stage).pass_time is Stage.pass_time
 
-    def _other(self, owner: str) -> str:
-        return BOB if owner == ADA else ADA
+    def _let_pass(self, seconds: float) -> None:
+        self._model.pass_time(seconds)
+        self._call(self.stage.pass_time, seconds)
+
+    def _pick(self, pick: int) -> NewRun:
+        begun = [new for new in reversed(self._begun) if (new.owner, new.id) in self._claims]
+        return begun[pick % len(begun)]
 
     def _known(self, new: NewRun) -> tuple[int, bool]:
         found = _answer(lambda: self._model.find(new.owner, new.id).state)
@@ -193,7 +223,9 @@ def _timeless(state: RunState) -> RunState:
     return replace(state, expires=None)
 
 
-def try_operations(of_stage: Stage, of_backend: str, options: dict[str, Any]) -> None:
+def try_operations(
+    of_stage: Stage, of_backend: str, options: dict[str, Any], phases: Collection[Phase] = (*Phase,)
+) -> None:
     """Try as many sequences as the stage wants; the shortest that fails is shown."""
 
     class Operations(Machine):
@@ -207,6 +239,7 @@ def try_operations(of_stage: Stage, of_backend: str, options: dict[str, Any]) ->
             max_examples=of_stage.random_examples,
             stateful_step_count=40,
             deadline=None,
+            phases=phases,
             suppress_health_check=[*HealthCheck],
         ),
     )

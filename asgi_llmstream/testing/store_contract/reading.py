@@ -114,8 +114,8 @@ class Reading(Stage):
 async def _answers(run: Run) -> list[str]:
     """Return what each method says of it that says of an unknown run that it is unknown."""
     answers = []
-    for ask in (run.read(0, 10), run.append(0, [event(1)]), run.seal(0), run.stop()):
+    for ask in (run.read, lambda: run.append(0, [event(1)]), lambda: run.seal(0), run.stop):
         with pytest.raises(UnknownRun) as unknown:
-            await ask
+            await ask()
         answers.append(unknown.value.code)
     return answers

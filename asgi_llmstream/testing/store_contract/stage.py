@@ -22,6 +22,7 @@ class Stage:
     """The base of all tests of a store.
 
     Attributes:
+        lease: seconds that the store has to take a silent writer for a living one.
         retention: seconds that the store has to keep a run after its end.
         patience: seconds of real time within which what must happen has to.
         max_events: how many events of a run the store keeps, or somewhat fewer; None if it keeps
@@ -30,20 +31,22 @@ class Stage:
         clock: the time of the test, where the store takes one.
     """
 
+    lease: float = 30
     retention: float = 300
     patience: float = 5
     max_events: int | None = None
-    random_examples: int = 50
+    random_examples: int = 30
     clock: ManualClock
 
     def open(self, clock: ManualClock) -> AbstractAsyncContextManager[StreamStore]:
-        """Make an empty store for one test. To be written for each store."""
+        """Make an empty store for one test, with `lease` and `retention`. To be written for each
+        store."""
         raise NotImplementedError("say in `open` how your store is made")
 
     async def pass_time(self, seconds: float) -> None:
-        """Let so much time pass. To be written for stores that read no clock of ours: such a store
-        is best given a lease and a retention of a second or less here, and random operations leave
-        its time alone."""
+        """Let so much time pass. To be written for stores that read no clock of ours: their tests
+        are best given a lease and a retention of a second or less. Random operations have none pass
+        for them: there both are an hour."""
         await self.clock.advance(seconds)
 
     @pytest.fixture

@@ -97,8 +97,8 @@ class Starting(Stage):
             async with anyio.create_task_group() as tasks:
                 for number in range(10):
                     tasks.start_soon(ask, f"run {number}")
-        (maker,) = [run for run in runs if run.epoch]
-        assert {run.id for run in runs} == {maker.id}
+        assert len([run for run in runs if run.epoch]) == 1
+        assert len({run.id for run in runs}) == 1
         assert len(await store.list_runs(ADA)) == 1
 
     async def test_another_question_replaces_the_live_run_of_its_key(
