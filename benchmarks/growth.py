@@ -13,6 +13,8 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
+import anyio
+
 from asgi_llmstream import ChatMessage, ChatRequest, Message
 from asgi_llmstream.chunks import (
     Chunk,
@@ -27,6 +29,7 @@ from asgi_llmstream.events import Event, merge
 from asgi_llmstream.formats import DEFAULT_FORMATS, Format, RequestFormat
 from asgi_llmstream.lifecycle import Lifecycle
 from asgi_llmstream.sse import Decoder, ServerSentEvent, parse_sse
+from asgi_llmstream.stores import MemoryStore, NewRun
 
 __all__ = ["CASES", "exponent"]
 
@@ -185,6 +188,21 @@ def _add_format(format: Format) -> None:
 
 for format in DEFAULT_FORMATS:
     _add_format(format)
+
+
+# Stores.
+
+
+@case("MemoryStore, many runs of one owner")
+def many_runs(n: int) -> Callable[[], object]:
+    async def begin_all() -> None:
+        store = MemoryStore()
+        for i in range(n):
+            key = f"chat {i}"
+            await store.begin(NewRun(owner="", id=f"{i}", key=key, idempotency_key=f"{i}"))
+            await store.list_runs("", key)
+
+    return lambda: anyio.run(begin_all)
 
 
 # Requests.
