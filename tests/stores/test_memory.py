@@ -86,7 +86,7 @@ class TestNothingIsLeftBehind:
 
     async def test_runs_that_nobody_writes_or_seals_are_forgotten_likewise(self, clock) -> None:
         store, before = MemoryStore(retention=300, lease=30, clock=clock), tasks_of_loop()
-        lost, renewed = await begin(store, "lost", "lazy"), await begin(store, "renewed", "lazy")
+        renewed, lost = await begin(store, "renewed", "lazy"), await begin(store, "lost", "lazy")
         await lost.append(0, events(1, 10))
         for _ in range(12):
             await clock.advance(27)
@@ -154,6 +154,30 @@ class TestNothingIsLeftBehind:
 
         anyio.run(in_a_loop, "first")
         anyio.run(in_another)
+
+
+@pytest.mark.anyio
+async def test_a_writer_that_waits_for_a_stop_is_not_woken_by_its_own_events(clock) -> None:
+    store, woken = MemoryStore(clock=clock), []
+    run = await begin(store)
+
+    async def wait(after: int | None) -> None:
+        await run.wait(after)
+        woken.append(after)
+
+    with anyio.fail_after(5):
+        async with anyio.create_task_group() as tasks:
+            for after in (None, 0, 2):
+                tasks.start_soon(wait, after)
+            await settle()
+            await run.append(0, events(1, 2))
+            await settle()
+            assert woken == [0]
+            await run.stop()
+            await settle()
+            assert woken == [0, None]
+            await run.append(2, events(3, 3))
+    assert woken == [0, None, 2]
 
 
 @pytest.mark.anyio
