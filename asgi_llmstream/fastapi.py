@@ -143,8 +143,9 @@ def _endpoint(
     async def endpoint(**given: Any) -> Response:
         return await respond(given.pop(_OURS), given)
 
-    # As a dependency: a `Request` of the answer's own would take its place.
-    asked = Annotated[Request, Depends(_asked)]
+    # A dependency, since a `Request` of the answer's own would take its place; and of no type,
+    # since FastAPI 0.118 refuses dependencies of that one.
+    asked = Annotated[Any, Depends(_asked)]
     ours = inspect.Parameter(_OURS, inspect.Parameter.KEYWORD_ONLY, annotation=asked)
     signature = inspect.Signature([ours, *parameters], return_annotation=Response)
     endpoint.__signature__ = signature  # type: ignore[attr-defined]
