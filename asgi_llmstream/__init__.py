@@ -9,6 +9,8 @@ async def answer(request):
 app = ChatApp(answer)
 """
 
+from typing import TYPE_CHECKING, NoReturn
+
 from .asgi.app import Answer, ChatApp
 from .asgi.stream import LLMStream, collect, encode_stream
 from .chunks import (
@@ -109,3 +111,30 @@ __all__ = [
     "encode_stream",
     "from_callbacks",
 ]
+
+if not TYPE_CHECKING:  # to whom every name would be there
+
+    def __getattr__(name: str) -> NoReturn:
+        """Say where what is looked for here stands.
+
+        Raises:
+            ImportError: for a name of another module; `from ... import` shows no other error's
+                words.
+            AttributeError: for any other.
+        """
+        from . import formats
+
+        where = "asgi_llmstream.formats" if name in formats.__all__ else _ELSEWHERE.get(name)
+        if where is not None:
+            raise ImportError(f"{name} is not in asgi_llmstream, import it from {where}")
+        raise AttributeError(f"module 'asgi_llmstream' has no attribute {name!r}")
+
+
+_ELSEWHERE = {
+    "LLMStreamResponse": "asgi_llmstream.fastapi, .starlette or .litestar",
+    "LLMStreamRoute": "asgi_llmstream.fastapi",
+    "chat_router": "asgi_llmstream.fastapi",
+    "LLMStreamPlugin": "asgi_llmstream.litestar",
+    "ManualClock": "asgi_llmstream.testing",
+    "check_stream": "asgi_llmstream.testing",
+}

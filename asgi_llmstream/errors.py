@@ -69,9 +69,12 @@ class LLMStreamError(Exception):
         retry_after: float | str | None = None,
         should_retry: bool | None = None,
     ) -> None:
-        for text in (message, code, param):
+        for name, text in (("message", message), ("code", code), ("param", param)):
             if not isinstance(text, str | None):
-                raise TypeError(f"the client reads it: give a str, not {text!r}")
+                raise TypeError(
+                    f"{name} must be a str, which the client reads, not {text!r}: seconds to wait "
+                    f"are {type(self).__name__}(retry_after=...)"
+                )
         self.message = self.default_message if message is None else message
         self.status = self.default_status if status is None else status
         self.code = self.default_code if code is None else code
@@ -186,7 +189,9 @@ class UnsupportedMediaType(LLMStreamError):
 
     default_status = 415
     default_code = "unsupported_media_type"
-    default_message = "The request body must be application/json."
+    default_message = (
+        "The request body must be JSON, and say so: send the header content-type: application/json."
+    )
 
 
 class RateLimited(LLMStreamError):

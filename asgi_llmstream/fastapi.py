@@ -7,22 +7,25 @@ mounts and documents none.
 from __future__ import annotations
 
 import inspect
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from contextlib import aclosing
 from types import AsyncGeneratorType
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Request
-from fastapi.params import Body, Depends, Param
-from fastapi.routing import APIRoute
-from starlette.requests import ClientDisconnect
-from starlette.responses import Response
-from starlette.types import Receive, Scope, Send
+from .arguments import check_names, needs
 
-from .asgi.app import Answer, ChatApp
+with needs("fastapi", "fastapi", "starlette"):
+    from fastapi import APIRouter, Request
+    from fastapi.params import Body, Depends, Param
+    from fastapi.routing import APIRoute
+    from starlette.requests import ClientDisconnect
+    from starlette.responses import Response
+    from starlette.types import Receive, Scope, Send
+
+from .asgi.app import Answer, ChatApp, chat_app
 from .asgi.http import receive_again
 from .asgi.parameters import further_parameters, waiting
-from .formats import DEFAULT_FORMATS, RequestFormat, openapi
+from .formats import DEFAULT_FORMATS, AnyRequestFormat, openapi
 from .options import DEFAULT_OPTIONS, StreamOptions
 from .producers import Producer, name_of
 from .runtime import OnFinish
@@ -39,17 +42,17 @@ def chat_router(
     any_model: bool = False,
     options: StreamOptions = DEFAULT_OPTIONS,
     on_finish: OnFinish | None = None,
-    formats: Sequence[RequestFormat] = DEFAULT_FORMATS,
+    formats: Iterable[AnyRequestFormat] = DEFAULT_FORMATS,
     cors: Sequence[str] = (),
     **router: Any,
 ) -> APIRouter:
     """`ChatApp`'s routes as FastAPI's own, for `app.include_router(..., prefix="/v1")`.
 
     Args:
-        answer: called once per request, as for `ChatApp`; or a `ChatApp`, which then has the
-            settings that follow, and they are not looked at. What it takes behind the request is
-            FastAPI's to fill in and to document, as for a route: `Depends`, `Header`, `Query` and
-            the like, and all without a default. Yield-dependencies exit behind the stream.
+        answer: called once per request, as for `ChatApp`; or a `ChatApp`, which has settings of
+            its own. What it takes behind the request is FastAPI's to fill in and to document, as
+            for a route: `Depends`, `Header`, `Query` and the like, and all without a default.
+            Yield-dependencies exit behind the stream.
         dependencies: run before `answer` is called; what they raise is the response. One that
             reads the body has to do so with `await request.body()` or `.json()`.
         models: the names to list, as for `ChatApp`.
@@ -62,29 +65,31 @@ def chat_router(
         router: further arguments of `fastapi.APIRouter`, such as `tags` and `responses`.
 
     Raises:
-        ValueError: if `models` is empty.
-        TypeError: if `answer` takes what FastAPI would read from the body, which is the chat's.
+        TypeError: as `ChatApp` does; if a `ChatApp` is given settings; if neither this nor
+            `APIRouter` has an argument of a name; if `answer` takes what FastAPI would read from
+            the body, which is the chat's.
+        ValueError: as `ChatApp` does.
     """
+    check_names("chat_router", router, chat_router, APIRouter)
     own = answer.answer if isinstance(answer, ChatApp) else answer
     parameters = further_parameters(own, _MARKS)
     _check(own, parameters)
-    if not isinstance(answer, ChatApp):
-        answer = ChatApp(
-            waiting(answer, parameters),
-            models=models,
-            any_model=any_model,
-            options=options,
-            on_finish=on_finish,
-            formats=formats,
-            cors=cors,
-        )
+    settings = {
+        "models": models,
+        "any_model": any_model,
+        "options": options,
+        "on_finish": on_finish,
+        "formats": formats,
+        "cors": cors,
+    }
+    app = chat_app(answer if isinstance(answer, ChatApp) else waiting(answer, parameters), settings)
     api = APIRouter(dependencies=[*dependencies], **{"tags": ["chat"], **router})
-    routes = openapi.routes(answer.formats)
-    answered = {format.route for format in answer.formats}
+    routes = openapi.routes(app.formats)
+    answered = {format.route for format in app.formats}
     for route in routes:
-        _add_route(api, answer, route, parameters if route.path in answered else [])
+        _add_route(api, app, route, parameters if route.path in answered else [])
     for path in dict.fromkeys(route.path for route in routes):
-        _add_options(api, answer, path)
+        _add_options(api, app, path)
     return api
 
 

@@ -13,24 +13,27 @@ from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Any
 
-from litestar import Request, Response, Router
-from litestar.background_tasks import BackgroundTask, BackgroundTasks
-from litestar.config.app import AppConfig
-from litestar.datastructures import Cookie
-from litestar.enums import HttpMethod, MediaType
-from litestar.handlers import HTTPRouteHandler
-from litestar.openapi.spec import Operation
-from litestar.params import DependencyKwarg, ParameterKwarg
-from litestar.plugins.base import InitPlugin, ReceiveRoutePlugin
-from litestar.response.base import ASGIResponse
-from litestar.routes import BaseRoute, HTTPRoute
-from litestar.types import Guard, ResponseCookies, ResponseHeaders, TypeEncodersMap
+from .arguments import check_names, explains, needs
 
-from .asgi.app import Answer, ChatApp
+with needs("litestar", "litestar"):
+    from litestar import Request, Response, Router
+    from litestar.background_tasks import BackgroundTask, BackgroundTasks
+    from litestar.config.app import AppConfig
+    from litestar.datastructures import Cookie
+    from litestar.enums import HttpMethod, MediaType
+    from litestar.handlers import HTTPRouteHandler
+    from litestar.openapi.spec import Operation
+    from litestar.params import DependencyKwarg, ParameterKwarg
+    from litestar.plugins.base import InitPlugin, ReceiveRoutePlugin
+    from litestar.response.base import ASGIResponse
+    from litestar.routes import BaseRoute, HTTPRoute
+    from litestar.types import Guard, ResponseCookies, ResponseHeaders, TypeEncodersMap
+
+from .asgi.app import Answer, ChatApp, chat_app
 from .asgi.http import Receive, Scope, Send, receive_again
 from .asgi.parameters import further_parameters, waiting
 from .asgi.stream import DEFAULT_FORMAT, LLMStream
-from .formats import DEFAULT_FORMATS, Format, RequestFormat, openapi
+from .formats import DEFAULT_FORMATS, AnyFormat, AnyRequestFormat, openapi
 from .options import DEFAULT_OPTIONS, StreamOptions
 from .producers import Producer, name_of
 from .runtime import OnFinish
@@ -64,14 +67,16 @@ class LLMStreamResponse(Response[bytes]):
         background: run after the stream, also after a disconnect.
 
     Raises:
-        ValueError: when the request is answered, if a header cannot be sent.
+        TypeError: as `LLMStream` does.
+        ValueError: likewise; when the request is answered, if a header cannot be sent.
     """
 
+    @explains
     def __init__(
         self,
         producer: Producer,
         *,
-        format: Format = DEFAULT_FORMAT,
+        format: AnyFormat = DEFAULT_FORMAT,
         options: StreamOptions = DEFAULT_OPTIONS,
         on_finish: OnFinish | None = None,
         model: str = "",
@@ -94,6 +99,7 @@ class LLMStreamResponse(Response[bytes]):
             "on_finish": on_finish,
             "model": model,
         }
+        LLMStream(producer, **self._arguments)  # what is wrong with them is said here
 
     def to_asgi_response(
         self,
@@ -163,11 +169,11 @@ class LLMStreamPlugin(InitPlugin, ReceiveRoutePlugin):
     """`ChatApp`'s routes as Litestar's own, and a true OpenAPI document for `LLMStreamResponse`.
 
     Args:
-        answer: called once per request, as for `ChatApp`; or a `ChatApp`, which then has the
-            settings from `models` on, and those are not looked at; or nothing, if only handlers
-            of your own stream. What it takes behind the request is Litestar's to fill in and to
-            document, as for a handler: dependencies, `state`, `Parameter`s, and all without a
-            default. Yield-dependencies exit before the stream begins.
+        answer: called once per request, as for `ChatApp`; or a `ChatApp`, which has settings of
+            its own; or nothing, if only handlers of your own stream. What it takes behind the
+            request is Litestar's to fill in and to document, as for a handler: dependencies,
+            `state`, `Parameter`s, and all without a default. Yield-dependencies exit before the
+            stream begins.
         path: where the routes are.
         guards: run before `answer` is called; what they raise is the response.
         models: the names to list, as for `ChatApp`.
@@ -182,10 +188,11 @@ class LLMStreamPlugin(InitPlugin, ReceiveRoutePlugin):
             `security`.
 
     Raises:
-        ValueError: if `models` is empty.
-        TypeError: if `dependencies` are given that the answer does not name: Litestar would not
-            run them. Guards and middleware run for every request. If it names `data` or `body`,
-            which is the chat's request.
+        ValueError: as `ChatApp` does.
+        TypeError: likewise; if a `ChatApp` is given settings; if neither this nor
+            `litestar.Router` has an argument of a name; if `dependencies` are given that the
+            answer does not name: Litestar would not run them. Guards and middleware run for every
+            request. If it names `data` or `body`, which is the chat's request.
     """
 
     def __init__(
@@ -198,24 +205,25 @@ class LLMStreamPlugin(InitPlugin, ReceiveRoutePlugin):
         any_model: bool = False,
         options: StreamOptions = DEFAULT_OPTIONS,
         on_finish: OnFinish | None = None,
-        formats: Sequence[RequestFormat] = DEFAULT_FORMATS,
+        formats: Iterable[AnyRequestFormat] = DEFAULT_FORMATS,
         cors: Sequence[str] = (),
         **router: Any,
     ) -> None:
+        check_names("LLMStreamPlugin", router, LLMStreamPlugin, Router)
         own = answer.answer if isinstance(answer, ChatApp) else answer
         self._parameters = [] if own is None else further_parameters(own, _MARKS)
         _check(own, {p.name for p in self._parameters}, router.get("dependencies", ()))
+        settings = {
+            "models": models,
+            "any_model": any_model,
+            "options": options,
+            "on_finish": on_finish,
+            "formats": formats,
+            "cors": cors,
+        }
         if answer is not None and not isinstance(answer, ChatApp):
-            answer = ChatApp(
-                waiting(answer, self._parameters),
-                models=models,
-                any_model=any_model,
-                options=options,
-                on_finish=on_finish,
-                formats=formats,
-                cors=cors,
-            )
-        self._app = answer
+            answer = waiting(answer, self._parameters)
+        self._app = None if answer is None else chat_app(answer, settings)
         self._path = path
         self._router: dict[str, Any] = {"tags": ["chat"], **router}
         self._guards = [*guards]

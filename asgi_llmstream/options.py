@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 from msgspec import Struct
 
+from .calls import near
 from .clock import Clock
 
 __all__ = ["DEFAULT_OPTIONS", "StreamOptions"]
@@ -41,7 +42,18 @@ _COUNTS = (
 )
 
 
-class StreamOptions(Struct, frozen=True, kw_only=True):
+class _Named(type(Struct)):  # type: ignore[misc]
+    """Says which option was meant by a name that there is not."""
+
+    def __call__(cls, *args: Any, **given: Any) -> Any:
+        for name in given:
+            if name not in cls.__struct_fields__:
+                meant = near(name, cls.__struct_fields__)
+                raise TypeError(f"{cls.__name__} has no option {name!r}: {meant}")
+        return super().__call__(*args, **given)
+
+
+class StreamOptions(Struct, frozen=True, kw_only=True, metaclass=_Named):
     """The behaviour of streams. Times are in seconds, sizes in bytes; `None` turns one off.
 
     Args:
@@ -85,6 +97,7 @@ class StreamOptions(Struct, frozen=True, kw_only=True):
         clock: where the time comes from.
 
     Raises:
+        TypeError: if there is no option of a name.
         ValueError: if a number is not positive, or a policy is unknown.
     """
 

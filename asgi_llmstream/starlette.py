@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from typing import Any, Self
 
-from starlette.background import BackgroundTask
-from starlette.responses import Response
-from starlette.types import Receive, Scope, Send
+from .arguments import explains, needs
+
+with needs("starlette", "starlette"):
+    from starlette.background import BackgroundTask
+    from starlette.responses import Response
+    from starlette.types import Receive, Scope, Send
 
 from .asgi.http import Headers
 from .asgi.stream import DEFAULT_FORMAT, LLMStream
-from .formats.base import Format
+from .formats import AnyFormat
 from .options import DEFAULT_OPTIONS, StreamOptions
 from .producers import Producer
 from .runtime import OnFinish
@@ -24,15 +27,20 @@ class LLMStreamResponse(Response):
     Args:
         content: the producer, as for `LLMStream`, as are the others.
         background: run after the stream, also after a disconnect.
+
+    Raises:
+        TypeError: as `LLMStream` does.
+        ValueError: likewise.
     """
 
     media_type = "text/event-stream"
 
+    @explains
     def __init__(
         self,
         content: Producer,
         *,
-        format: Format = DEFAULT_FORMAT,
+        format: AnyFormat = DEFAULT_FORMAT,
         options: StreamOptions = DEFAULT_OPTIONS,
         on_finish: OnFinish | None = None,
         model: str = "",
@@ -51,13 +59,14 @@ class LLMStreamResponse(Response):
         self.background = background
         self.body = b""
         # Frameworks and users add to `raw_headers` until the response is called.
-        self.raw_headers = LLMStream(content, format=format, headers=headers).headers
+        self.raw_headers = LLMStream(content, headers=headers, **self._arguments).headers
 
     @classmethod
+    @explains
     def using(
         cls,
         *,
-        format: Format = DEFAULT_FORMAT,
+        format: AnyFormat = DEFAULT_FORMAT,
         options: StreamOptions = DEFAULT_OPTIONS,
         on_finish: OnFinish | None = None,
         model: str = "",
@@ -70,7 +79,8 @@ class LLMStreamResponse(Response):
             format: as for `LLMStream`, as are the others.
 
         Raises:
-            ValueError: if a header name or value cannot be sent.
+            TypeError: as `LLMStream` does.
+            ValueError: likewise.
         """
         settings: dict[str, Any] = {
             "format": format,

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Callable, Iterable, Iterator, Sequence
+import inspect
+from collections.abc import AsyncGenerator, Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from copy import copy
 from functools import partial
@@ -10,8 +11,16 @@ from typing import Any, Self
 
 from msgspec.structs import replace
 
+from ..arguments import (
+    check_answer,
+    check_on_finish,
+    explains,
+    formats_of,
+    models_of,
+    options_of,
+)
 from ..errors import BadRequest, LLMStreamError, MethodNotAllowed, NotFound
-from ..formats import DEFAULT_FORMATS, AnthropicMessages, Format, OpenAIChat
+from ..formats import DEFAULT_FORMATS, AnthropicMessages, AnyRequestFormat, Format, OpenAIChat
 from ..formats.base import RequestFormat, answers_whole, has_envelope, schema_of
 from ..formats.models import model_list, model_object
 from ..formats.wire import dumps
@@ -63,7 +72,8 @@ class ChatApp:
         any_model: pass other names on to `answer`, which may refuse them.
         options: intervals, deadlines and limits.
         on_finish: called once per answer with its `StreamResult`, however it ended.
-        formats: the protocols to speak, each at its `route`; all that there are if left out.
+        formats: the protocols to speak, each at its `route`, as formats, their classes or their
+            names; all that there are if left out.
         store: keeps the streams: they go on when their clients leave, who may come back to them
             with what they missed, follow them elsewhere, and stop them. `lifespan` has to be the
             application's.
@@ -77,10 +87,13 @@ class ChatApp:
             "http://localhost:5173"; "*" for every page, without its visitor's cookies.
 
     Raises:
+        TypeError: if an argument is none of its kind, or a function takes other arguments than
+            it will be given.
         ValueError: if `models` is empty, two formats have the same route, `prefix` does not
             begin with a slash, or `cors` has what is no origin.
     """
 
+    @explains
     def __init__(
         self,
         answer: Answer,
@@ -89,26 +102,25 @@ class ChatApp:
         any_model: bool = False,
         options: StreamOptions = DEFAULT_OPTIONS,
         on_finish: OnFinish | None = None,
-        formats: Sequence[RequestFormat] = DEFAULT_FORMATS,
+        formats: Iterable[AnyRequestFormat] = DEFAULT_FORMATS,
         store: StreamStore | None = None,
         identify: Identify | None = None,
         on_busy: OnBusy = "replace",
         prefix: str = "",
         cors: Sequence[str] = (),
     ) -> None:
+        check_answer(answer)
+        check_on_finish(on_finish)
+        options = options_of(options)
         if prefix and not prefix.startswith("/"):
-            raise ValueError(f"prefix must begin with a slash: {prefix!r}")
-        if not models:
-            raise ValueError("models must name at least one model")
-        self.formats = tuple(formats)
-        self._by_route = {format.route: format for format in formats}
-        if len(self._by_route) < len(self.formats):
-            raise ValueError("two formats have the same route: give each one of its own")
+            raise ValueError(f"prefix must begin with a slash, as {'/' + prefix!r}")
+        self.formats = formats_of(formats)
+        self._by_route = {format.route: format for format in self.formats}
         known = ((f"{format.route}/schema", schema_of(format)) for format in self.formats)
         self._schemas = {path: dumps(schema) for path, schema in known if schema is not None}
         self._prefix = prefix.rstrip("/")
         self.answer = answer
-        self._models = list(models)
+        self._models = models_of(models)
         self._any_model = any_model or self._models == ["default"]
         self._created = int(options.clock.time())
         self._door = Door(options, on_finish, options.max_streams)
@@ -146,7 +158,7 @@ class ChatApp:
             send = without_body(send)
         with process_signals.watching():
             try:
-                await self._handler(path, scope["method"])(scope, receive, send)
+                await self._handler(path, scope)(scope, receive, send)
             except LLMStreamError as error:
                 body = self._format_for(path, scope).error_body(error)
                 await send_json(send, error.status, body, error.headers)
@@ -199,10 +211,11 @@ class ChatApp:
         below = (f for f in self.formats if f"{path}/".startswith(f"{f.route}/"))
         return next(below, _ANTHROPIC if _asks_for_anthropic(scope) else _OPENAI)
 
-    def _handler(self, path: str, method: str) -> Handler:
+    def _handler(self, path: str, scope: Scope) -> Handler:
+        method = scope["method"]
         if method != "OPTIONS":
             self._door.check()
-        handlers = self._handlers(path)
+        handlers = self._handlers(path, scope)
         allowed = (*sorted(_with_head(handlers)), "OPTIONS")
         if method not in allowed:
             raise MethodNotAllowed(allowed)
@@ -210,7 +223,7 @@ class ChatApp:
             return partial(self._say_what_is_allowed, allowed)
         return handlers["GET" if method == "HEAD" else method]
 
-    def _handlers(self, path: str) -> dict[str, Handler]:
+    def _handlers(self, path: str, scope: Scope) -> dict[str, Handler]:
         """Return what answers at a path, by method."""
         if format := self._by_route.get(path):
             return dict.fromkeys(format.methods, partial(self._converse, format))
@@ -222,7 +235,7 @@ class ChatApp:
             return {"GET": partial(self._one_model, path.removeprefix("/models/"))}
         if self._streams is not None and (handlers := self._streams.handlers(path)):
             return handlers
-        raise NotFound(f"There is nothing at {path}.")
+        raise NotFound(_nothing_at(path, self._by_route, scope.get("root_path", "")))
 
     async def _converse(
         self, format: RequestFormat, scope: Scope, receive: Receive, send: Send
@@ -294,6 +307,27 @@ class ChatApp:
         await send_json(send, 200, dumps(model))
 
 
+def chat_app(answer: Answer | ChatApp, settings: Mapping[str, Any]) -> ChatApp:
+    """Return the application of a router or plugin that is given one, or what makes one.
+
+    Args:
+        settings: arguments for `ChatApp`.
+
+    Raises:
+        TypeError: if there are settings for an application that has its own.
+    """
+    if not isinstance(answer, ChatApp):
+        return ChatApp(answer, **settings)
+    default = inspect.signature(ChatApp).parameters
+    for name, value in settings.items():
+        if value != default[name].default:
+            raise TypeError(
+                f"this ChatApp has settings of its own: give it {name}=, as ChatApp("
+                f"answer, {name}=...)"
+            )
+    return answer
+
+
 # Some clients append it to the address that they are given, and others want it there.
 _VERSION = "/v1"
 
@@ -309,8 +343,26 @@ def _with_head(methods: Iterable[str]) -> Iterator[str]:
             yield "HEAD"
 
 
+def _nothing_at(path: str, formats: Mapping[str, RequestFormat], root_path: str) -> str:
+    """Return the words of a 404: what there is, and what in front of it nobody knows."""
+    there_are = [
+        *(f"{'|'.join(format.methods)} {route}" for route, format in formats.items()),
+        "GET /models",
+    ]
+    said = f"There is nothing at {path}. There are {', '.join(there_are)}."
+    if route := next((r for r in (*formats, "/models") if path.endswith(r)), None):
+        prefix = path.removesuffix(route)
+        mount = f" (its root_path is {root_path!r})" if root_path else ""
+        said += (
+            f" The {prefix} before {route} is too much: take it off the client's base URL, or "
+            f"tell the app{mount} where it is: mount it there, or ChatApp(prefix={prefix!r})."
+        )
+    return said
+
+
 def _no_model(name: str) -> NotFound:
-    return NotFound(f"There is no model {name!r}.", param="model", code="model_not_found")
+    said = f"There is no model {name!r}: GET /models lists those that there are."
+    return NotFound(said, param="model", code="model_not_found")
 
 
 def _asks_for_anthropic(scope: Scope) -> bool:

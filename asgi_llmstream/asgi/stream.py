@@ -8,8 +8,9 @@ from contextlib import ExitStack, asynccontextmanager
 from functools import partial
 from typing import Any
 
+from ..arguments import check_on_finish, check_producer, explains, format_of, options_of
 from ..errors import LLMStreamError
-from ..formats import OpenAIChat
+from ..formats import AnyFormat, OpenAIChat
 from ..formats.base import Format, answers_whole, counts_events, has_envelope, is_plain
 from ..message import Message
 from ..options import DEFAULT_OPTIONS, StreamOptions
@@ -61,7 +62,7 @@ class LLMStream:
         producer: an async generator or another iterable of chunks, a whole answer, an awaitable
             of one, or a function that returns either. A function or a whole answer makes the
             stream good for many requests; anything else is used up by its first.
-        format: the wire format; OpenAI chat completions if left out.
+        format: the wire format, its class or its name; OpenAI chat completions if left out.
         options: intervals, deadlines and limits.
         on_finish: called once with the `StreamResult`, however the stream ends.
         model: the model's name, for formats that show one.
@@ -76,16 +77,18 @@ class LLMStream:
             whoever knows its id may.
 
     Raises:
-        ValueError: if a header name or value cannot be sent.
-        TypeError: if the answer is to be in one piece, and the format has none; or if there is
-            a key, or somebody to identify, and no store.
+        TypeError: if an argument is none of its kind, or a function takes other arguments than
+            it will be given; if the answer is to be in one piece, and the format has none; if
+            there is a key, or somebody to identify, and no store.
+        ValueError: if a header name or value cannot be sent, or there is no format of the name.
     """
 
+    @explains
     def __init__(
         self,
         producer: Producer,
         *,
-        format: Format = DEFAULT_FORMAT,
+        format: AnyFormat = DEFAULT_FORMAT,
         options: StreamOptions = DEFAULT_OPTIONS,
         on_finish: OnFinish | None = None,
         model: str = "",
@@ -96,6 +99,9 @@ class LLMStream:
         key: str | None = None,
         identify: Identify | None = None,
     ) -> None:
+        check_producer(producer)
+        check_on_finish(on_finish)
+        options, format = options_of(options), format_of(format)
         if store is None and (key is not None or identify is not None):
             raise TypeError("key and identify are for streams that a store keeps: give a store")
         if whole and not answers_whole(format):
@@ -291,10 +297,11 @@ async def _discarding(producer: Producer) -> AsyncGenerator[None]:
         await discard(producer)
 
 
+@explains
 def encode_stream(
     producer: Producer,
     *,
-    format: Format = DEFAULT_FORMAT,
+    format: AnyFormat = DEFAULT_FORMAT,
     options: StreamOptions = DEFAULT_OPTIONS,
     on_finish: OnFinish | None = None,
     model: str = "",
@@ -307,7 +314,13 @@ def encode_stream(
 
     Args:
         producer: as for `LLMStream`, as are the others.
+
+    Raises:
+        TypeError: as `LLMStream` does.
     """
+    check_producer(producer)
+    check_on_finish(on_finish)
+    options, format = options_of(options), format_of(format)
     audience = Audience() if on_finish is None else Audience(on_finish=(on_finish,))
     make = partial(make_generation, producer, format, options, model, audience)
     return encoded(make, format, options)
@@ -327,6 +340,8 @@ async def collect(
         LLMStreamError: if a deadline passed, or the producer yielded an `Error`.
         BaseException: what the producer raised, as it is.
     """
+    check_producer(producer)
+    options = options_of(options)
     generation = make_generation(producer, DEFAULT_FORMAT, options, model, Audience())
     generation.start()
     await conclude(generation)

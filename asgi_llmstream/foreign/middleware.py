@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ..arguments import check_app, check_on_finish, explains, options_of
 from ..asgi.admission import Door
 from ..asgi.http import App, Receive, Scope, Send
 from ..options import DEFAULT_OPTIONS, StreamOptions
@@ -31,8 +32,12 @@ class LLMStreamMiddleware:
         options: in seconds and bytes; those that are named above count, and the buffer sizes.
         on_finish: called once per event stream with its `StreamResult`, after that of a stream
             of this package. Of others it knows outcome, timings and `scope`, not the message.
+
+    Raises:
+        TypeError: if an argument is none of its kind, or is called with others than it takes.
     """
 
+    @explains
     def __init__(
         self,
         app: App,
@@ -40,6 +45,9 @@ class LLMStreamMiddleware:
         *,
         on_finish: OnFinish | None = None,
     ) -> None:
+        check_app(app)
+        check_on_finish(on_finish)
+        options = options_of(options)
         self._app = app
         self._door = Door(options, on_finish, options.max_streams)
 

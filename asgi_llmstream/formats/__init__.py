@@ -5,6 +5,8 @@ into a `ChatRequest`; some have a `whole` for answers in one piece, their `words
 What several protocols share is in `shapes`.
 """
 
+from typing import Literal
+
 from .ag_ui import AGUI
 from .anthropic_messages import AnthropicMessages
 from .base import DocumentedFormat, Encoder, Format, PlainFormat, RequestFormat, WholeFormat
@@ -31,13 +33,24 @@ __all__ = [
     "WholeFormat",
 ]
 
-DEFAULT_FORMATS: tuple[RequestFormat, ...] = (
-    OpenAIChat(),
-    OpenAIResponses(),
-    AnthropicMessages(),
-    UIMessages(),
-    AGUI(),
-    Events(),
-    TextStream(),
-)
+FormatName = Literal["openai", "responses", "anthropic", "ui", "ag-ui", "events", "text"]
+
+BY_NAME: dict[FormatName, type[RequestFormat]] = {
+    "openai": OpenAIChat,
+    "responses": OpenAIResponses,
+    "anthropic": AnthropicMessages,
+    "ui": UIMessages,
+    "ag-ui": AGUI,
+    "events": Events,
+    "text": TextStream,
+}
+"""The protocols by the names that stand for them, set up as they are by default."""
+
+AnyFormat = Format | type[Format] | FormatName
+"""As users may say which: one that is set up, its class, or its name."""
+
+AnyRequestFormat = RequestFormat | type[RequestFormat] | FormatName
+"""The same of those that have requests."""
+
+DEFAULT_FORMATS: tuple[RequestFormat, ...] = tuple(make() for make in BY_NAME.values())
 """Every protocol that `ChatApp` speaks."""

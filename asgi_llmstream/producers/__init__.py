@@ -5,7 +5,8 @@ Private: the root shows `accumulate`, `chunks`, `from_callbacks` and `Emitter`.
 
 from .accumulate import accumulate
 from .callbacks import Emitter, from_callbacks
-from .iterables import Producer, Steps, Stream, discard, is_reusable, name_of, open_steps
+from .iterables import Steps, discard, open_steps
+from .kinds import Producer, Stream, is_function, is_producer, is_reusable, name_of
 from .threads import in_thread
 from .through import chunks
 
@@ -19,6 +20,8 @@ __all__ = [
     "discard",
     "from_callbacks",
     "in_thread",
+    "is_function",
+    "is_producer",
     "is_reusable",
     "name_of",
     "open_steps",

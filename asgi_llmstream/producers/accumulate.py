@@ -7,7 +7,8 @@ from typing import Any
 
 from ..chunks import Chunk
 from ..message import Message
-from .iterables import Producer, Steps, discard
+from .iterables import Steps, discard
+from .kinds import Producer
 from .through import read_through
 
 __all__ = ["Accumulation", "accumulate"]

@@ -6,17 +6,21 @@ between it and the reader.
 
 from __future__ import annotations
 
+import inspect
 import threading
 from collections import deque
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Generator
 from concurrent.futures import Future, wait
 from typing import Any
 
 import anyio
 
 from ..backend import Task, caller_from_thread, spawn, wakeup
+from ..calls import check_call
 from ..chunks import Text
 from ..errors import BufferFull, StreamClosed
+from .kinds import may_block
+from .threads import Worker
 
 __all__ = ["Callbacks", "Emitter", "ThreadEmitter", "from_callbacks"]
 
@@ -28,22 +32,29 @@ _LOOK_AGAIN = 0.5
 
 
 class Emitter:
-    """The ear that `produce` tells its chunks to. All but `from_thread` belong to its event loop.
+    """The ear that `produce` tells its chunks to, in its event loop or in a thread.
 
     Attributes:
-        from_thread: the same for other threads; blocks them while the reader is behind.
+        from_thread: the same for other threads alone; blocks them while the reader is behind.
     """
 
     def __init__(self, buffer: _Buffer) -> None:
         self._buffer = buffer
         self.from_thread = ThreadEmitter(buffer)
 
-    async def __call__(self, chunk: object) -> None:
-        """Emit a chunk of any kind; waits while the reader is behind.
+    def __call__(self, chunk: object) -> Awaitable[None]:
+        """Emit a chunk of any kind; waits while the reader is behind. In a plain function, which
+        runs in a thread, it has waited when it returns.
 
         Raises:
             StreamClosed: if the stream is over.
         """
+        if self.from_thread.is_elsewhere:
+            self.from_thread(chunk)
+            return _Done()
+        return self._emit(chunk)
+
+    async def _emit(self, chunk: object) -> None:
         answer: list[Exception | None] = []
         accepted = wakeup()
 
@@ -61,18 +72,21 @@ class Emitter:
         if answer[0] is not None:
             raise answer[0]
 
-    async def text(self, text: str) -> None:
+    def text(self, text: str) -> Awaitable[None]:
         """Emit a piece of the answer, as `await emit(text)`."""
-        await self(Text(text))
+        return self(Text(text))
 
     def nowait(self, chunk: object) -> None:
-        """Emit from a sync hook, which cannot wait.
+        """Emit from a sync hook, which cannot wait; one that runs in another thread does.
 
         Raises:
             BufferFull: if the reader is too far behind; the chunk was not taken.
             StreamClosed: if the stream is over.
         """
-        self._buffer.put(chunk)
+        if self.from_thread.is_elsewhere:
+            self.from_thread(chunk)
+        else:
+            self._buffer.put(chunk)
 
     def text_nowait(self, text: str) -> None:
         """Emit a piece of the answer, as `emit.nowait(text)`."""
@@ -87,6 +101,11 @@ class ThreadEmitter:
         self._call = caller_from_thread()
         self._loops_thread = threading.get_ident()
 
+    @property
+    def is_elsewhere(self) -> bool:
+        """True in other threads than the event loop's."""
+        return threading.get_ident() != self._loops_thread
+
     def __call__(self, chunk: object) -> None:
         """Emit a chunk of any kind; blocks while the reader is behind.
 
@@ -94,7 +113,7 @@ class ThreadEmitter:
             StreamClosed: if the stream is over.
             RuntimeError: in the event loop's own thread, which it would block for ever.
         """
-        if threading.get_ident() == self._loops_thread:
+        if not self.is_elsewhere:
             raise RuntimeError(
                 "emit.from_thread would wait for the event loop that it was called in: "
                 "use `await emit(...)` or `emit.nowait(...)` there"
@@ -122,8 +141,15 @@ class ThreadEmitter:
         self(Text(text))
 
 
-Produce = Callable[[Emitter], Awaitable[Any]]
-"""An async function that is given an `Emitter`."""
+class _Done:
+    """An awaitable that has nothing to wait for."""
+
+    def __await__(self) -> Generator[None, None, None]:
+        yield from ()
+
+
+Produce = Callable[[Emitter], Any]
+"""An async function that is given an `Emitter`; or a plain one, which runs in a thread."""
 
 
 class Callbacks:
@@ -144,12 +170,16 @@ def from_callbacks(produce: Produce, *, buffer: int = 64) -> Callbacks:
     `produce` is cancelled, and what still emits gets `StreamClosed`.
 
     Args:
-        produce: called with an `Emitter` in a task of its own, in the reader's context.
+        produce: called with an `Emitter` in a task of its own, in the reader's context. A plain
+            function runs in a thread of its own, where `emit(...)` needs no `await`; it cannot be
+            interrupted, and gets `StreamClosed` when it next emits.
         buffer: how many chunks may wait for the reader before emitting waits, blocks or raises.
 
     Raises:
+        TypeError: if `produce` cannot be called with an emitter.
         ValueError: if `buffer` is not positive.
     """
+    check_call(produce, "produce", "an emitter", "async def produce(emit): await emit(...)")
     if buffer < 1:
         raise ValueError(f"buffer must be positive, not {buffer!r}")
     return Callbacks(produce, buffer)
@@ -280,10 +310,22 @@ class _Emitted:
     async def _main(self) -> None:
         self._running = True
         try:
-            await self._produce(Emitter(self._buffer))
+            await self._call(Emitter(self._buffer))
         except BaseException as error:
             self._error = error
             if isinstance(error, anyio.get_cancelled_exc_class()):
                 raise
         finally:
             self._buffer.end()
+
+    async def _call(self, emitter: Emitter) -> None:
+        if may_block(self._produce):
+            worker = Worker()
+            try:
+                made = await worker.run(lambda: self._produce(emitter))
+            finally:
+                worker.finish()
+        else:
+            made = self._produce(emitter)
+        if inspect.isawaitable(made):
+            await made

@@ -3,49 +3,15 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Iterable, Sequence
-from contextlib import AbstractAsyncContextManager, AbstractContextManager
-from functools import partial
-from typing import Any, Protocol
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import AbstractContextManager
+from typing import Any
 
-from ..chunks import Chunk
 from ..sources import is_item, unknown
+from .kinds import is_function, is_iterable, is_manager, may_block
 from .threads import ThreadIterator, Worker
 
-__all__ = ["Producer", "Steps", "Stream", "discard", "is_reusable", "name_of", "open_steps"]
-
-
-class _TellsChunks(Protocol):
-    """A `Message`."""
-
-    def to_chunks(self) -> Iterable[Chunk]: ...
-
-
-class _TellsMessages(Protocol):
-    """A result of Pydantic AI."""
-
-    def new_messages(self) -> Any: ...
-
-
-# Of a provider's own classes all others are iterable, if not as they should be.
-_Whole = Chunk | _TellsChunks | _TellsMessages
-_Iterable = AsyncIterable[Any] | Iterable[Any]
-_Opened = _Iterable | AbstractAsyncContextManager[AsyncIterable[Any]] | _Whole
-
-Stream = _Opened | Awaitable[_Opened]
-"""Something to iterate over, an async context manager of it, or an awaitable of either. Or a whole
-answer: anything that a producer may yield."""
-
-Producer = Stream | Callable[[], Stream]
-"""What a stream is made from; a function is called when it begins, in a thread if it may block."""
-
-
-def is_reusable(producer: object) -> bool:
-    """Return whether it can be begun again: a function, a whole answer, or an iterable that is no
-    iterator."""
-    if not _is_iterable(producer):
-        return is_item(producer) or _is_function(producer)
-    return not (hasattr(producer, "__anext__") or hasattr(producer, "__next__"))
+__all__ = ["Steps", "discard", "open_steps"]
 
 
 class Steps:
@@ -110,15 +76,15 @@ async def open_steps(producer: Any) -> Steps:
         RuntimeError: if it is a generator that has run already, which would pass for an empty
             answer.
     """
-    if _is_function(producer):
-        producer = await _call_in_thread(producer) if _may_block(producer) else producer()
+    if is_function(producer):
+        producer = await _call_in_thread(producer) if may_block(producer) else producer()
     while not hasattr(producer, "__aiter__") and inspect.isawaitable(producer):
         producer = await producer
     owners = []
-    if not _is_iterable(producer) and _is_manager(producer):
+    if not is_iterable(producer) and is_manager(producer):
         owners.append(_Exit(producer))
         producer = await producer.__aenter__()
-    if not _is_iterable(producer):
+    if not is_iterable(producer):
         if is_item(producer):
             return Steps(_whole(producer), owners)
         for owner in owners:
@@ -131,62 +97,18 @@ async def open_steps(producer: Any) -> Steps:
     return Steps(aiter(producer), [producer, *owners])
 
 
-def _is_iterable(producer: object) -> bool:
-    if hasattr(producer, "__aiter__"):
-        return True
-    # Text is no stream of letters, and a pydantic model none of its fields.
-    return hasattr(producer, "__iter__") and not is_item(producer)
-
-
-def _is_function(producer: object) -> bool:
-    # A manager that `asynccontextmanager` made is callable too, as a decorator.
-    return callable(producer) and not (_is_iterable(producer) or _is_manager(producer))
-
-
-def _may_block(function: Any) -> bool:
-    """Return whether it is a plain function: calling it runs what its author wrote.
-
-    Others only make a generator or a coroutine; a lambda hands over what somebody else makes.
-    """
-    while isinstance(function, partial):
-        function = function.func
-    if not (inspect.isroutine(function) or inspect.isclass(function)):
-        function = type(function).__call__
-    return not (
-        inspect.iscoroutinefunction(function)
-        or inspect.isasyncgenfunction(function)
-        or inspect.isgeneratorfunction(function)
-        or getattr(function, "__name__", "") == "<lambda>"
-    )
-
-
 async def _call_in_thread(function: Callable[[], Any]) -> Any:
     """Call it; what is to be iterated over in a thread stays in that one."""
     worker = Worker()
     made = await worker.call(function)
-    if _is_iterable(made) and not hasattr(made, "__aiter__"):
+    if is_iterable(made) and not hasattr(made, "__aiter__"):
         return ThreadIterator(made, worker)
     worker.finish()
     return made
 
 
-def name_of(producer: object) -> str:
-    """Return what its author calls it."""
-    while isinstance(producer, partial):
-        producer = producer.func
-    producer = getattr(producer, "__dict__", {}).get("__wrapped__", producer)
-    if not hasattr(producer, "__qualname__"):
-        producer = type(producer)
-    module, name = getattr(producer, "__module__", None), getattr(producer, "__qualname__", "")
-    return f"{module}.{name}" if isinstance(module, str) else str(name)
-
-
 async def _whole(answer: object) -> AsyncIterator[object]:
     yield answer
-
-
-def _is_manager(producer: object) -> bool:
-    return hasattr(producer, "__aenter__")
 
 
 class _Exit:

@@ -150,6 +150,10 @@ class Worker:
         self._answered.set()
 
 
+def _name(iterator: Any) -> str:
+    return str(getattr(iterator, "__name__", type(iterator).__qualname__))
+
+
 def _let_go(made: list[object]) -> None:
     """Close what nobody will begin."""
     for thing in made:
@@ -230,9 +234,19 @@ class ThreadIterator:
     # The thread's side.
 
     def _step(self) -> Any:
-        if self._iterator is None:
+        is_first = self._iterator is None
+        if is_first:
             self._iterator = iter(self._iterable)
-        return next(self._iterator, _END)
+        try:
+            return next(self._iterator)
+        except StopIteration as end:
+            if is_first and end.value is not None:
+                # As a function that says `return "Sorry"` and has a `yield` elsewhere.
+                raise TypeError(
+                    f"{_name(self._iterator)}() is a generator that returned a value and yielded "
+                    "nothing, and nobody sees what a generator returns: yield it"
+                ) from None
+            return _END
 
     def _throw(self, error: Exception) -> None:
         throw = getattr(self._iterator, "throw", None)

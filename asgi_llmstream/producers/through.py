@@ -12,7 +12,8 @@ import anyio
 from ..chunks import Chunk, Error, Native, Upstream
 from ..lifecycle import Underway
 from ..sources import Reading
-from .iterables import Producer, Steps, open_steps
+from .iterables import Steps, open_steps
+from .kinds import Producer
 
 __all__ = ["chunks", "read_through"]
 

@@ -64,7 +64,7 @@ _HINTS: tuple[tuple[Callable[[object], bool], Callable[[Any, Verb], str]], ...] 
         lambda item, verb: (
             "leave out what is empty, as in `if text: yield text`"
             if verb == "yield"
-            else "the function returned nothing: is a `return` missing, or was `yield` meant?"
+            else "the function returned nothing: `return` what is to be streamed, or `yield` it"
         ),
     ),
     (

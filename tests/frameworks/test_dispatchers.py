@@ -70,5 +70,5 @@ async def test_a_prefix_stands_for_a_mount(prefix: str) -> None:
 
 
 def test_a_prefix_begins_with_a_slash() -> None:
-    with pytest.raises(ValueError, match=r"^prefix must begin with a slash: 'ai'"):
+    with pytest.raises(ValueError, match=r"^prefix must begin with a slash, as '/ai'"):
         ChatApp(answer, prefix="ai")

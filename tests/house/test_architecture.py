@@ -20,12 +20,13 @@ PACKAGE = Path(asgi_llmstream.__file__).parent
 
 # What lives where, from top to bottom: a room may import those above it and those beside it.
 LAYERS: list[set[str]] = [
-    {"errors", "chunks", "events", "clock", "options", "request", "sse"},  # the words
+    {"errors", "chunks", "events", "calls", "clock", "options", "request", "sse"},  # the words
     {"sources"},
     {"lifecycle", "message"},
     {"formats"},
     {"backend"},
     {"producers"},
+    {"arguments"},
     {"runtime"},
     {"stores"},
     {"resume"},
