@@ -267,7 +267,8 @@ class Run:
     def where(self) -> str:
         """Its maker and the request that it answers, for the log."""
         scope = self._audience.scope
-        path = scope.get("path")
+        # A path is what a client sent: it must not make lines of its own.
+        path = scope.get("path", "").encode("unicode_escape").decode()
         return f"{self.name}, answering {scope.get('method', '')} {path}" if path else self.name
 
     @property
