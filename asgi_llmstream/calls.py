@@ -63,6 +63,10 @@ def _made_by(value: Any) -> str:
 
 def _unfit(function: Any, count: int) -> str:
     """Return why it cannot be called with so many arguments."""
+    code = getattr(function, "__code__", None)
+    if code is not None and not code.co_kwonlyargcount:
+        if code.co_argcount == count + inspect.ismethod(function):
+            return ""  # mostly it is so, and a signature takes its time
     try:
         signature = inspect.signature(function)
     except (TypeError, ValueError):

@@ -30,7 +30,7 @@ with needs("litestar", "litestar"):
     from litestar.types import Guard, ResponseCookies, ResponseHeaders, TypeEncodersMap
 
 from .asgi.app import Answer, ChatApp, chat_app
-from .asgi.http import Receive, Scope, Send, receive_again
+from .asgi.http import Receive, Scope, Send, merge_headers, receive_again
 from .asgi.parameters import further_parameters, waiting
 from .asgi.stream import DEFAULT_FORMAT, LLMStream
 from .formats import DEFAULT_FORMATS, AnyFormat, AnyRequestFormat, openapi
@@ -92,14 +92,9 @@ class LLMStreamResponse(Response[bytes]):
             cookies=cookies,
             background=background,
         )
-        self._producer = producer
-        self._arguments: dict[str, Any] = {
-            "format": format,
-            "options": options,
-            "on_finish": on_finish,
-            "model": model,
-        }
-        LLMStream(producer, **self._arguments)  # what is wrong with them is said here
+        self._stream = LLMStream(
+            producer, format=format, options=options, on_finish=on_finish, model=model
+        )
 
     def to_asgi_response(
         self,
@@ -119,11 +114,10 @@ class LLMStreamResponse(Response[bytes]):
         if status_code == _LITESTARS_STATUS_OF_POST:
             status_code = None
         given = {**(headers or {}), **self.headers}
-        stream = LLMStream(
-            self._producer,
-            status=self.status_code or status_code or 200,
-            headers={name: str(value) for name, value in given.items()},
-            **self._arguments,
+        stream = self._stream
+        stream.status = self.status_code or status_code or 200
+        stream.headers = merge_headers(
+            stream.headers, {name: str(value) for name, value in given.items()}
         )
         for cookie in (*self.cookies, *(cookies or ())):
             if not cookie.documentation_only:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from msgspec import Struct
 
@@ -45,12 +45,14 @@ _COUNTS = (
 class _Named(type(Struct)):  # type: ignore[misc]
     """Says which option was meant by a name that there is not."""
 
-    def __call__(cls, *args: Any, **given: Any) -> Any:
-        for name in given:
-            if name not in cls.__struct_fields__:
-                meant = near(name, cls.__struct_fields__)
-                raise TypeError(f"{cls.__name__} has no option {name!r}: {meant}")
-        return super().__call__(*args, **given)
+    if not TYPE_CHECKING:  # to whom every name would be one
+
+        def __call__(cls, *args: Any, **given: Any) -> Any:
+            for name in given:
+                if name not in cls.__struct_fields__:
+                    meant = near(name, cls.__struct_fields__)
+                    raise TypeError(f"{cls.__name__} has no option {name!r}: {meant}")
+            return super().__call__(*args, **given)
 
 
 class StreamOptions(Struct, frozen=True, kw_only=True, metaclass=_Named):

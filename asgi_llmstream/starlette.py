@@ -48,18 +48,19 @@ class LLMStreamResponse(Response):
         headers: Headers = (),
         background: BackgroundTask | None = None,
     ) -> None:
-        self._arguments: dict[str, Any] = {
-            "format": format,
-            "options": options,
-            "on_finish": on_finish,
-            "model": model,
-        }
-        self._producer = content
+        self._stream = LLMStream(
+            content,
+            format=format,
+            options=options,
+            on_finish=on_finish,
+            model=model,
+            headers=headers,
+        )
         self.status_code = status_code
         self.background = background
         self.body = b""
         # Frameworks and users add to `raw_headers` until the response is called.
-        self.raw_headers = LLMStream(content, headers=headers, **self._arguments).headers
+        self.raw_headers = self._stream.headers
 
     @classmethod
     @explains
@@ -100,10 +101,10 @@ class LLMStreamResponse(Response):
         return Configured
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        stream = LLMStream(self._producer, status=self.status_code, **self._arguments)
-        stream.headers = self.raw_headers
+        self._stream.status = self.status_code
+        self._stream.headers = self.raw_headers
         try:
-            await stream(scope, receive, send)
+            await self._stream(scope, receive, send)
         finally:
             if self.background is not None:
                 await self.background()

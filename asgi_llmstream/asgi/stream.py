@@ -111,7 +111,7 @@ class LLMStream:
         self._format = format
         self._door = Door(options, on_finish)
         self._model = model
-        self._status = status
+        self.status = status
         own = () if whole else headers_of(format)
         self.headers = merge_headers(own, headers)
         self._whole = whole
@@ -155,7 +155,7 @@ class LLMStream:
         if scope.get("method") == "HEAD":
             # Frameworks send HEAD to GET's routes; it wants to know the headers, not the answer.
             async with _discarding(producer):
-                await send_empty(send, self._status, self.headers)
+                await send_empty(send, self.status, self.headers)
             return
         cursor = self._cursor_of(scope)
         if cursor is not None and keeping is None and scope.get("method") == "GET":
@@ -247,7 +247,7 @@ class LLMStream:
     ) -> Reading:
         headers = [header for header in self.headers if header[0] != b"cache-control"]
         headers += keeping.headers_of(scope, run)
-        return Reading(self._format, options, self._status, headers, self._whole)
+        return Reading(self._format, options, self.status, headers, self._whole)
 
     async def _deliver(
         self, producer: Producer, admitted: Admitted, receive: Receive, send: Send
@@ -264,7 +264,7 @@ class LLMStream:
             self._format,
             options,
             end.send,
-            status=self._status,
+            status=self.status,
             headers=self.headers,
         )
         generation.start()

@@ -32,10 +32,14 @@ class TextStream(Struct, frozen=True, kw_only=True):
     # Else a browser may wait for enough of it to guess what it is.
     headers: ClassVar[tuple[tuple[bytes, bytes], ...]] = ((b"x-content-type-options", b"nosniff"),)
     carries_raw: ClassVar[bool] = False
-    offered: ClassVar[None] = None
     route: ClassVar[str] = "/text"
     methods: ClassVar[tuple[Method, ...]] = ("POST",)
     names_model: ClassVar[bool] = False
+
+    @property
+    def offered(self) -> None:
+        """Not told by these requests."""
+        return None
 
     def encoder(self) -> Encoder:
         return _encode

@@ -106,11 +106,15 @@ class UIMessages(Struct, frozen=True, kw_only=True):
         (b"x-vercel-ai-ui-message-stream", b"v1"),
     )
     carries_raw: ClassVar[bool] = False
-    offered: ClassVar[None] = None
     counts_events: ClassVar[Literal[True]] = True
     route: ClassVar[str] = "/ui"
     methods: ClassVar[tuple[Method, ...]] = ("POST",)
     names_model: ClassVar[bool] = False
+
+    @property
+    def offered(self) -> None:
+        """Not told by these requests."""
+        return None
 
     def encoder(self) -> Encoder:
         return _Encoder(self).encode
