@@ -126,10 +126,11 @@ class ToolResult(Chunk, frozen=True, tag="tool-result"):
 
 
 class Approval(Chunk, frozen=True, tag="approval"):
-    """A question to a human: may this call run? The producer asks behind the call, and returns
-    when it has asked all. The answer comes in the next request's `approvals`.
+    """A question to a human: whether a call may run.
 
-    Only who runs a tool can ask: with a call that the client runs it is an error.
+    The producer asks behind the call, and returns when it has asked all. The answer comes in the
+    next request's `approvals`. Only who runs a tool can ask: with a call that the client runs it
+    is an error.
 
     Attributes:
         call_id: the call's id.
@@ -177,15 +178,19 @@ class Data(Chunk, frozen=True, tag="data"):
 
 
 class Metadata(Chunk, frozen=True, tag="metadata"):
-    """Fields of the application's own about the whole message. Later ones go into those before
-    them: objects field by field, everything else is replaced."""
+    """Fields of the application's own about the whole message.
+
+    Later ones go into those before them: objects field by field, everything else is replaced.
+    """
 
     fields: dict[str, Any]
 
 
 class State(Chunk, frozen=True, tag="state"):
-    """The whole state that an agent shares with its client, as AG-UI has it. What the client's is
-    when it asks stands in `ChatRequest.body["state"]`."""
+    """The whole state that an agent shares with its client, as AG-UI has it.
+
+    What the client's is when it asks stands in `ChatRequest.body["state"]`.
+    """
 
     value: Any
 

@@ -71,7 +71,7 @@ export interface ToolResult {
   denied: boolean;
 }
 
-/** A question to a human: may this call run? The producer asks behind the call, and returns when it has asked all. The answer comes in the next request's `approvals`. */
+/** A question to a human: whether a call may run. */
 export interface Approval {
   type: "approval";
   call_id: string;
@@ -109,13 +109,13 @@ export interface Data {
   transient: boolean;
 }
 
-/** Fields of the application's own about the whole message. Later ones go into those before them: objects field by field, everything else is replaced. */
+/** Fields of the application's own about the whole message. */
 export interface Metadata {
   type: "metadata";
   fields: Record<string, unknown>;
 }
 
-/** The whole state that an agent shares with its client, as AG-UI has it. What the client's is when it asks stands in `ChatRequest.body["state"]`. */
+/** The whole state that an agent shares with its client, as AG-UI has it. */
 export interface State {
   type: "state";
   value: unknown;

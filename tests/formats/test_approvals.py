@@ -21,6 +21,7 @@ from asgi_llmstream import (
 from asgi_llmstream.formats import (
     AGUI,
     AnthropicMessages,
+    Events,
     OpenAIChat,
     OpenAIResponses,
     RequestFormat,
@@ -111,6 +112,34 @@ def responses_answers(stream: bytes, approved: bool, reason: str | None) -> Body
     }
     question = {"role": "user", "content": "hi"}
     return {**ASK[OpenAIResponses], "input": [question, *output, answer]}
+
+
+def events_answers(stream: bytes, approved: bool, reason: str | None) -> Body:
+    assert hear(Events(), stream).asked == {"a"}
+    function = {"name": "delete", "arguments": ARGUMENTS}
+    calls = [{"id": "a", "type": "function", "function": function}]
+    said = {"role": "assistant", "content": "May I? ", "tool_calls": calls}
+    answer = {"call_id": "a", "approved": approved} | ({"reason": reason} if reason else {})
+    return {"messages": [{"role": "user", "content": "hi"}, said], "approvals": [answer]}
+
+
+@pytest.mark.anyio
+async def test_a_page_of_ones_own_answers_in_the_body_of_its_next_request() -> None:
+    async def ask(body: Body) -> bytes:
+        response = await Client(ChatApp(careful)).request("POST", "/events", json=body)
+        assert response.status == 200
+        return response.body
+
+    first = await ask({"prompt": "hi"})
+    for approved, told in ((True, b"deleted."), (False, b"No.")):
+        stream = await ask(events_answers(first, approved, "No."))
+        assert requests[-1].approvals == [Decision("a", approved, "No.", "delete", ARGUMENTS)]
+        assert b"delete /tmp/x: " + told in stream
+        check_openai(requests[-1].to_openai())
+    assert requests[-1].to_openai()[-1]["content"] == "No."
+    body = events_answers(first, True, None) | {"approvals": [{"call_id": "a", "approved": 1}]}
+    response = await Client(ChatApp(careful)).request("POST", "/events", json=body)
+    assert response.status == 400
 
 
 ANSWERS: dict[type, Callable[[bytes, bool, str | None], Body]] = {

@@ -4,23 +4,33 @@ from __future__ import annotations
 
 from typing import Any
 
+from msgspec import Struct
+from msgspec.structs import replace
+
 from ...errors import BadRequest
-from ...request import ChatMessage, ChatRequest
+from ...request import ChatMessage, ChatRequest, Decision, decided, denial
 from ..shapes.chat_body import decode_body
-from ..shapes.fields import ModelName, convert
+from ..shapes.fields import ModelName, Name, convert
 
 __all__ = ["decode_request"]
 
 
+class _Answer(Struct):
+    call_id: Name
+    approved: bool
+    reason: str | None = None
+
+
 def decode_request(fields: dict[str, Any]) -> ChatRequest:
-    """A conversation, `messages` and what else chat completions take; or a `prompt`, and the
-    `model`, if it is named.
+    """A conversation, `messages` and what else chat completions take, and the `approvals` of its
+    calls; or a `prompt`, and the `model`, if it is named.
 
     Raises:
         BadRequest: with neither; if a field is not valid.
     """
     if "messages" in fields:
-        return decode_body({"stream": True, **fields})
+        request = decode_body({"stream": True, **fields})
+        return _with_approvals(request, fields.get("approvals") or [])
     prompt = fields.get("prompt")
     if not prompt:
         raise BadRequest("There has to be a prompt.", param="prompt", code="missing_field")
@@ -29,3 +39,13 @@ def decode_request(fields: dict[str, Any]) -> ChatRequest:
         model=convert(fields.get("model", ""), ModelName, "model"),
         stream=True,
     )
+
+
+def _with_approvals(request: ChatRequest, answers: Any) -> ChatRequest:
+    given = [
+        Decision(answer.call_id, answer.approved, answer.reason)
+        for answer in convert(answers, list[_Answer], "approvals")
+    ]
+    decisions = decided(given, request.messages)
+    denials = [denial(decision) for decision in decisions if not decision.approved]
+    return replace(request, messages=[*request.messages, *denials], approvals=decisions)
