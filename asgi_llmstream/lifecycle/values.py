@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 
-__all__ = ["as_json", "check_patch", "check_strings"]
+__all__ = ["as_json", "check_flags", "check_patch", "check_strings"]
 
 
 def check_strings(chunk: object, *names: str, optional: tuple[str, ...] = ()) -> None:
@@ -26,6 +26,17 @@ def check_strings(chunk: object, *names: str, optional: tuple[str, ...] = ()) ->
             continue
         field = f"{type(chunk).__name__}.{name}"
         raise TypeError(f"{field} must be a str, not {type(value).__qualname__}")
+
+
+def check_flags(**flags: object) -> None:
+    """Refuse what is neither true nor false.
+
+    Raises:
+        TypeError: if one is something else, and names it.
+    """
+    for name, flag in flags.items():
+        if not isinstance(flag, bool):
+            raise TypeError(f"{name} is a bool, not {flag!r}")
 
 
 def check_patch(patch: Any) -> None:
