@@ -184,7 +184,7 @@ export interface RunFailed {
   should_retry: boolean | null;
 }
 
-/** The answer was stopped from outside: the client left, or the server shuts down. */
+/** The answer was ended from outside: the client left, somebody stopped it, or the server shuts down. */
 export interface RunAborted {
   type: "run-aborted";
   seq: number;
