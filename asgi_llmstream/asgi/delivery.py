@@ -14,24 +14,20 @@ from typing import Any, Literal
 
 import anyio
 import anyio.lowlevel
-from msgspec.structs import replace
 
 from ..backend import spawn
 from ..errors import LLMStreamError, ShuttingDown
-from ..events import RunAborted, RunFailed, RunFinished, RunStarted, Terminal
-from ..formats.base import Encoder, Format, WholeFormat, is_plain, says_failures
-from ..message import Message
+from ..events import RunAborted, RunFailed, Terminal
+from ..formats.base import Format
 from ..options import StreamOptions
-from ..runtime import Feed, Framing, Readable, Reader, Run, Ticker, draining
+from ..runtime import Readable, Reader, Run, Ticker, draining
 from .http import RawHeaders, Receive, Send, json_headers
 
 __all__ = [
     "Delivery",
-    "StreamDelivery",
-    "WholeDelivery",
+    "Phase",
     "conclude",
     "error_of",
-    "options_for",
     "pieces_of",
 ]
 
@@ -43,7 +39,7 @@ _LAST_WORDS = 1.0
 _PIECE = 64 * 1024
 
 
-class _Phase(IntEnum):
+class Phase(IntEnum):
     """The stages of a response. It only ever moves on."""
 
     WAITING = 0  # for the first chunk: any status is still possible
@@ -52,7 +48,7 @@ class _Phase(IntEnum):
     OVER = 3  # nothing may be sent any more
 
 
-_OVER = _Phase.OVER  # looked up for every token
+_OVER = Phase.OVER  # looked up for every token
 
 
 class Delivery:
@@ -92,7 +88,7 @@ class Delivery:
         self._sending_since: float | None = None
         self._give_up_at = math.inf  # whatever `send` does then
         self._is_said_to_be_gone = False
-        self._phase = _Phase.WAITING
+        self._phase = Phase.WAITING
 
     async def run(self, receive: Receive) -> None:
         """Deliver.
@@ -110,13 +106,13 @@ class Delivery:
         except anyio.get_cancelled_exc_class():
             self._run.stop("cancelled")
             await self._say_last_words()
-            had_the_end = self._phase is _Phase.ENDING and self._sending_since is None
+            had_the_end = self._phase is Phase.ENDING and self._sending_since is None
             raise
         except BaseException as error:
             self._run.stop("error", error)
             raise
         finally:
-            self._phase = _Phase.OVER
+            self._phase = Phase.OVER
             watcher.cancel()
             self._ticker.remove(self)
             self._reader.leave(had_the_end=had_the_end and not self._is_said_to_be_gone)
@@ -126,7 +122,7 @@ class Delivery:
 
     async def _say_last_words(self) -> None:
         """End visibly although the server wants its task back at once."""
-        if self._phase >= _Phase.ENDING or self._sending_since is not None:
+        if self._phase >= Phase.ENDING or self._sending_since is not None:
             return  # the interrupted `send` was the last
         with anyio.move_on_after(_LAST_WORDS, shield=True):
             await self._end_in_haste()
@@ -139,7 +135,7 @@ class Delivery:
             # A task that was woken already is not cancelled any more, and must still not send.
             await anyio.sleep_forever()
         if not message.get("more_body", True):
-            self._phase = _Phase.ENDING
+            self._phase = Phase.ENDING
         self._sending_since = self._now()
         try:
             await self._raw_send(message)
@@ -150,7 +146,7 @@ class Delivery:
         self._sending_since = None
 
     async def _start(self, status: int, headers: RawHeaders) -> None:
-        self._phase = max(self._phase, _Phase.COMMITTED)
+        self._phase = max(self._phase, Phase.COMMITTED)
         await self._send({"type": "http.response.start", "status": status, "headers": [*headers]})
 
     async def _send_whole(self, status: int, body: bytes, headers: RawHeaders = ()) -> None:
@@ -178,16 +174,16 @@ class Delivery:
         self._client_left("stalled")
 
     def _client_left(self, how: Literal["disconnected", "stalled"]) -> None:
-        if self._phase is _Phase.OVER:
+        if self._phase is Phase.OVER:
             return
-        self._phase = _Phase.OVER
+        self._phase = Phase.OVER
         if self._options.on_disconnect != "complete":
             self._run.stop(how)
         self._reader.leave()
         self._scope.cancel()
 
     def _told_of_disconnect(self) -> None:
-        if self._phase is _Phase.ENDING:
+        if self._phase is Phase.ENDING:
             # hypercorn says so while the last `send` has not returned yet: it soon does.
             self._give_up_in(self._options.close_timeout)
         elif draining():
@@ -248,115 +244,9 @@ def error_of(end: Terminal | None) -> LLMStreamError:
     )
 
 
-class WholeDelivery(Delivery):
-    """The answer in one piece, for clients that did not ask for a stream."""
-
-    _format: WholeFormat
-
-    async def _deliver(self) -> None:
-        message, started = Message(), RunStarted(1, "", 0, "")
-        while True:
-            for event in self._reader.take():
-                message.apply(event)
-                if isinstance(event, RunStarted):
-                    started = event
-                elif isinstance(event, RunFinished):
-                    body = self._format.whole_body(started, message)
-                    await self._send_whole(self._status, body, self._headers)
-                    return
-                elif isinstance(event, Terminal):
-                    await self._send_error(event)
-                    return
-            await self._reader.wait()
-
-    async def _end_in_haste(self) -> None:
-        if self._phase is _Phase.WAITING:
-            await self._send_error(None)
-
-
-class StreamDelivery(Delivery):
-    """The answer as an event stream.
-
-    Args:
-        framing: of a stream that was encoded elsewhere. Its headers do not wait, heartbeats
-            stand between its events, and it ends without a final message where it broke off.
-        encode: an encoder of the format that has seen what the reader begins behind; a new one,
-            if left out.
-        merges: see `Feed`.
-        args: as `Delivery`'s, as are the named ones.
-    """
-
-    def __init__(
-        self,
-        *args: Any,
-        framing: Framing | None = None,
-        encode: Encoder | None = None,
-        merges: bool = True,
-        **kwargs: Any,
-    ) -> None:
-        super().__init__(*args, **kwargs)
-        self._framing = framing
-        self._says_failures = framing is None and says_failures(self._format)
-        self._feed = Feed(
-            self._reader,
-            encode or self._format.encoder(),
-            options_for(self._format, self._options),
-            self._run.fail,
-            framing,
-            merges,
-        )
-
-    async def _deliver(self) -> None:
-        if self._framing is None and (failed := await self._feed.begin()) is not None:
-            await self._send_error(failed)
-            return
-        await self._start(self._status, self._headers)
-        self._feed.commit()
-        await self._follow()
-
-    async def _follow(self) -> None:
-        feed = self._feed
-        while feed.end is None:
-            body = feed.take()
-            if body is None:
-                await feed.wait()
-                continue
-            more = feed.end is None or self._breaks_off(feed.end)
-            if body or not more:
-                await self._send_body(body, more=more)
-                feed.sent()
-
-    def _breaks_off(self, end: Terminal) -> bool:
-        """Return whether the stream is to end without a final message: as it did elsewhere, or
-        because the format has no word for a failure."""
-        return not (self._says_failures or isinstance(end, RunFinished))
-
-    async def _end_in_haste(self) -> None:
-        if self._phase is _Phase.WAITING:
-            await self._send_error(None)
-            return
-        feed = self._feed
-        while feed.end is None and (body := feed.take()) is not None:
-            more = feed.end is None or self._breaks_off(feed.end)
-            await self._send_body(body, more=more)
-
-    def tick(self, now: float) -> float:
-        return min(super().tick(now), self._feed.tick(now))
-
-    @property
-    def _patience(self) -> float:
-        return min(super()._patience, self._feed.patience)
-
-
 def pieces_of(body: bytes) -> Iterator[bytes]:
     """Cut what would be long in going out."""
     return (body[start : start + _PIECE] for start in range(0, len(body), _PIECE))
-
-
-def options_for(format: Format, options: StreamOptions) -> StreamOptions:
-    """Return the options of a stream in this format: one that is no event stream has no
-    heartbeats."""
-    return replace(options, heartbeat_interval=None) if is_plain(format) else options
 
 
 async def conclude(run: Run) -> None:

@@ -13,7 +13,8 @@ from ..events import RunFinished
 from ..formats.base import Format, says_failures
 from ..options import StreamOptions
 from ..runtime import Feed, Generation, Stopped, Ticker
-from .delivery import conclude, error_of, options_for, pieces_of
+from .delivery import conclude, error_of, pieces_of
+from .streamed import options_for
 
 __all__ = ["encoded"]
 

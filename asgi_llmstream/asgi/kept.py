@@ -17,8 +17,10 @@ from ..options import StreamOptions
 from ..request import ChatRequest
 from ..resume import Cursor, Following, Host
 from ..stores import NewRun, OnBusy, StreamStore, Trimmed
-from .delivery import Delivery, StreamDelivery, WholeDelivery
+from .delivery import Delivery
 from .http import RawHeaders, Receive, Scope, Send, send_empty
+from .streamed import StreamDelivery
+from .whole import WholeDelivery
 
 __all__ = [
     "NO_STORE",

@@ -21,7 +21,7 @@ from ..runtime import Audience, Generation, Log, OnFinish
 from ..sse import last_event_id
 from ..stores import NewRun, StreamStore
 from .admission import Admitted, Door
-from .delivery import Delivery, StreamDelivery, WholeDelivery, conclude
+from .delivery import Delivery, conclude
 from .encoding import encoded
 from .held import HeldEnd
 from .http import (
@@ -37,6 +37,8 @@ from .http import (
     send_json,
 )
 from .kept import Identify, Keeping, Reading, encoder_of, resume
+from .streamed import StreamDelivery
+from .whole import WholeDelivery
 
 __all__ = ["LLMStream", "collect", "encode_stream", "headers_of"]
 

@@ -14,9 +14,9 @@ from functools import partial
 import anyio.lowlevel
 
 from ..asgi.admission import Admitted, Around, Door
-from ..asgi.delivery import StreamDelivery
 from ..asgi.held import HeldEnd
 from ..asgi.http import App, ASGIMessage, Receive, Scope, Send, send_text
+from ..asgi.streamed import StreamDelivery
 from ..backend import own_task, spawn
 from ..errors import LLMStreamError, Overloaded
 from ..runtime import Closing

@@ -8,7 +8,8 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from asgi_llmstream.asgi import delivery
-from asgi_llmstream.asgi.delivery import Delivery, StreamDelivery
+from asgi_llmstream.asgi.delivery import Delivery
+from asgi_llmstream.asgi.streamed import StreamDelivery
 from asgi_llmstream.backend.asyncio import Task
 from asgi_llmstream.foreign.framing import AsIs
 from asgi_llmstream.foreign.run import ForeignRun
