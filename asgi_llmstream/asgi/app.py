@@ -22,7 +22,6 @@ from ..arguments import (
 from ..errors import BadRequest, LLMStreamError, MethodNotAllowed, NotFound
 from ..formats import DEFAULT_FORMATS, AnthropicMessages, AnyRequestFormat, Format, OpenAIChat
 from ..formats.base import RequestFormat, answers_whole, has_envelope, schema_of
-from ..formats.models import model_list, model_object
 from ..formats.wire import dumps
 from ..options import DEFAULT_OPTIONS, StreamOptions
 from ..producers import Stream
@@ -35,6 +34,7 @@ from .admission import Door
 from .body import digest, read_request
 from .cors import Cors
 from .http import (
+    Handler,
     Receive,
     Scope,
     Send,
@@ -48,8 +48,9 @@ from .http import (
     without_body,
 )
 from .kept import Identify, Keeping
+from .models import Models, asks_for_anthropic
 from .stream import LLMStream
-from .streams import Handler, Streams
+from .streams import Streams
 
 __all__ = ["Answer", "ChatApp"]
 
@@ -120,9 +121,7 @@ class ChatApp:
         self._schemas = {path: dumps(schema) for path, schema in known if schema is not None}
         self._prefix = prefix.rstrip("/")
         self.answer = answer
-        self._models = models_of(models)
-        self._any_model = any_model or self._models == ["default"]
-        self._created = int(options.clock.time())
+        self._models = Models(models_of(models), any_model, int(options.clock.time()))
         self._door = Door(options, on_finish, options.max_streams)
         self._cors = Cors(cors)
         self._lifespans = 0
@@ -202,14 +201,14 @@ class ChatApp:
         return next(ours, below(_VERSION, paths[0]))
 
     def _has(self, path: str) -> bool:
-        ours = path in self._by_route or path in self._schemas
-        ours = ours or (self._streams is not None and bool(self._streams.handlers(path)))
-        return ours or f"{path}/".startswith("/models/")
+        if path in self._by_route or path in self._schemas or self._models.handlers(path):
+            return True
+        return self._streams is not None and bool(self._streams.handlers(path))
 
     def _format_for(self, path: str, scope: Scope) -> Format:
         """Return the format whose errors the client understands."""
         below = (f for f in self.formats if f"{path}/".startswith(f"{f.route}/"))
-        return next(below, _ANTHROPIC if _asks_for_anthropic(scope) else _OPENAI)
+        return next(below, _ANTHROPIC if asks_for_anthropic(scope) else _OPENAI)
 
     def _handler(self, path: str, scope: Scope) -> Handler:
         method = scope["method"]
@@ -229,10 +228,8 @@ class ChatApp:
             return dict.fromkeys(format.methods, partial(self._converse, format))
         if schema := self._schemas.get(path):
             return {"GET": partial(_send_schema, schema)}
-        if path == "/models":
-            return {"GET": self._list_models}
-        if path.startswith("/models/"):
-            return {"GET": partial(self._one_model, path.removeprefix("/models/"))}
+        if handlers := self._models.handlers(path):
+            return handlers
         if self._streams is not None and (handlers := self._streams.handlers(path)):
             return handlers
         raise NotFound(_nothing_at(path, self._by_route, scope.get("root_path", "")))
@@ -274,11 +271,8 @@ class ChatApp:
     ) -> None:
         if not (request.stream or answers_whole(format)):
             raise BadRequest("This protocol has no answers in one piece.", code="stream_only")
-        if format.names_model and not request.model and len(self._models) > 1:
-            raise BadRequest("model is required.", param="model", code="missing_field")
-        if request.model and not self._any_model and request.model not in self._models:
-            raise _no_model(request.model)
-        request = replace(request, model=request.model or self._models[0], scope=scope)
+        model = self._models.chosen(request.model, is_named=format.names_model)
+        request = replace(request, model=model, scope=scope)
         stream = LLMStream(
             partial(self.answer, request),
             format=format,
@@ -293,18 +287,6 @@ class ChatApp:
         # Also while the server drains: a browser shows no answer to who asked in vain.
         allow = (b"allow", ", ".join(allowed).encode("ascii"))
         await send_empty(send, 204, [allow, *self._cors.preflight(scope, allowed)])
-
-    async def _list_models(self, scope: Scope, receive: Receive, send: Send) -> None:
-        anthropic = _asks_for_anthropic(scope)
-        models = model_list(self._models, self._created, for_anthropic=anthropic)
-        await send_json(send, 200, dumps(models))
-
-    async def _one_model(self, name: str, scope: Scope, receive: Receive, send: Send) -> None:
-        if name not in self._models:
-            raise _no_model(name)
-        anthropic = _asks_for_anthropic(scope)
-        model = model_object(name, self._created, for_anthropic=anthropic)
-        await send_json(send, 200, dumps(model))
 
 
 def chat_app(answer: Answer | ChatApp, settings: Mapping[str, Any]) -> ChatApp:
@@ -358,16 +340,6 @@ def _nothing_at(path: str, formats: Mapping[str, RequestFormat], root_path: str)
             f"tell the app{mount} where it is: mount it there, or ChatApp(prefix={prefix!r})."
         )
     return said
-
-
-def _no_model(name: str) -> NotFound:
-    said = f"There is no model {name!r}: GET /models lists those that there are."
-    return NotFound(said, param="model", code="model_not_found")
-
-
-def _asks_for_anthropic(scope: Scope) -> bool:
-    """Tell whether the client names a version of Anthropic's API, as those of Anthropic do."""
-    return any(name == b"anthropic-version" for name, _ in scope["headers"])
 
 
 async def _send_schema(schema: bytes, scope: Scope, receive: Receive, send: Send) -> None:

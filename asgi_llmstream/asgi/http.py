@@ -13,6 +13,7 @@ from ..errors import UnsupportedMediaType
 __all__ = [
     "ASGIMessage",
     "App",
+    "Handler",
     "Headers",
     "RawHeaders",
     "Receive",
@@ -38,6 +39,7 @@ ASGIMessage = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[ASGIMessage]]
 Send = Callable[[ASGIMessage], Awaitable[None]]
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
+Handler = App
 
 Headers = Mapping[str, str] | Iterable[tuple[str, str]]
 """As users write them."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
 from urllib.parse import parse_qs
@@ -17,13 +17,11 @@ from ..options import StreamOptions
 from ..resume import Cursor
 from ..sse import ServerSentEvent
 from ..stores import EventDecoder, RunState, StreamStore, UnknownRun
-from .http import Receive, Scope, Send, send_empty, send_json
+from .http import Handler, Receive, Scope, Send, send_empty, send_json
 from .kept import NO_STORE, About, Keeping, Reading, cursor_of, encoder_of, resume
 from .stream import headers_of
 
-__all__ = ["Handler", "Streams"]
-
-Handler = Callable[[Scope, Receive, Send], Awaitable[None]]
+__all__ = ["Streams"]
 
 # Events that are read at a time.
 _PAGE = 1000
