@@ -38,7 +38,7 @@ ESCAPES = [
     ("\u2028\u2028\x85", rb"\u2028\u2028\u0085"),
     ("a\r\nb\x0b\x0c\x1c\x1d\x1eb", rb"a\r\nb\u000b\f\u001c\u001d\u001eb"),
     ("\0", rb"\u0000"),
-    ("half \ud83d", b"half \xef\xbf\xbd"),
+    ("half \ud83d of it", b"half \xef\xbf\xbd of it"),
     ("\ude00 half \u2028", rb"%b half \u2028" % b"\xef\xbf\xbd"),
     ("\ud83d\ude00", b"\xf0\x9f\x98\x80"),
     ("ø\xa0", b"\xc3\xb8\xc2\xa0"),
