@@ -29,6 +29,7 @@ from .chunks import (
 )
 
 __all__ = [
+    "AnyEvent",
     "BytesAdded",
     "CaughtUp",
     "Event",
@@ -217,6 +218,23 @@ class RunAborted(Terminal, frozen=True, tag="run-aborted"):
         """Tell whether somebody asked for it: protocols have a word for that."""
         return self.reason == "stopped"
 
+
+AnyEvent = (
+    RunStarted
+    | StepStarted
+    | StepEnded
+    | PartStarted
+    | PartDelta
+    | PartEnded
+    | ItemAdded
+    | NativeAdded
+    | BytesAdded
+    | UsageReported
+    | RunFinished
+    | RunFailed
+    | RunAborted
+)
+"""Every event that a run can have."""
 
 # What an event counts beside its text: a rough, honest overhead.
 _EVENT_SIZE = 64

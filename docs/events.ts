@@ -160,6 +160,12 @@ export interface StepEnded {
   step: number;
 }
 
+/** For one who follows a run that a store keeps: what is past is over, what comes is new. It is no event of the run, and its number is that of the one before. */
+export interface CaughtUp {
+  type: "caught-up";
+  seq: number;
+}
+
 /** The answer is whole. `completed` is the time of it, in Unix seconds, where it is known. */
 export interface RunFinished {
   type: "run-finished";
@@ -203,6 +209,7 @@ export type PlainEvent =
   | NativeAdded
   | UsageReported
   | StepEnded
+  | CaughtUp
   | RunFinished
   | RunFailed
   | RunAborted;
@@ -217,6 +224,7 @@ export const EVENT_TYPES = [
   "native-added",
   "usage-reported",
   "step-ended",
+  "caught-up",
   "run-finished",
   "run-failed",
   "run-aborted",

@@ -13,52 +13,20 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
-from typing import Any, get_args
+from typing import get_args
 
 import msgspec
 
-from ..events import (
-    BytesAdded,
-    Event,
-    ItemAdded,
-    NativeAdded,
-    Part,
-    PartDelta,
-    PartEnded,
-    PartKind,
-    PartStarted,
-    RunAborted,
-    RunFailed,
-    RunFinished,
-    RunStarted,
-    StepEnded,
-    StepStarted,
-    UsageReported,
-)
+from ..events import AnyEvent, Event, Part, PartDelta, PartKind, PartStarted
 
 __all__ = ["EventDecoder", "encode_event"]
 
-_AnyEvent: Any = (
-    RunStarted
-    | StepStarted
-    | StepEnded
-    | PartStarted
-    | PartDelta
-    | PartEnded
-    | ItemAdded
-    | NativeAdded
-    | BytesAdded
-    | UsageReported
-    | RunFinished
-    | RunFailed
-    | RunAborted
-)
 _KINDS: tuple[PartKind, ...] = get_args(PartKind)
 _NUMBER_OF = {kind: number for number, kind in enumerate(_KINDS)}
 _JSON = ord("{")  # no msgpack map or array of ours begins so
 
 _encode = msgspec.msgpack.Encoder().encode
-_decode_map = msgspec.msgpack.Decoder(_AnyEvent).decode
+_decode_map = msgspec.msgpack.Decoder(AnyEvent).decode
 _decode_delta = msgspec.msgpack.Decoder(tuple[int, str]).decode
 
 
@@ -103,7 +71,7 @@ class EventDecoder:
             return PartDelta(seq, self._part(*divmod(place, len(_KINDS))), text)
         event: Event
         if data[0] == _JSON:
-            event = msgspec.convert(json.loads(data), _AnyEvent)
+            event = msgspec.convert(json.loads(data), AnyEvent)
         else:
             event = _decode_map(data)
         if isinstance(event, PartStarted):

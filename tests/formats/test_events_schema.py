@@ -34,6 +34,7 @@ from asgi_llmstream.chunks import (
     ToolResult,
     Usage,
 )
+from asgi_llmstream.events import CaughtUp
 from asgi_llmstream.formats import Events
 from asgi_llmstream.sse import parse_sse
 from asgi_llmstream.testing import Client
@@ -90,6 +91,8 @@ EVERYTHING = [
     ),
     *sent(Text("x"), Usage(1, 2), Error("Too many.", "slow_down", 429)),
     *sent(ToolCall("a", "f", by="provider"), abort="shutdown"),
+    # Of a stream that a store keeps.
+    *[json.loads(e.data or "") for e in parse_sse(Events().encoder()(CaughtUp(3)))],
 ]
 
 

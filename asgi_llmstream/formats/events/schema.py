@@ -9,6 +9,7 @@ from msgspec import NODEFAULT, Struct
 
 from ...chunks import Usage
 from ...events import (
+    CaughtUp,
     Event,
     Item,
     NativeAdded,
@@ -56,6 +57,7 @@ _EVENTS: tuple[type[Struct], ...] = (
     NativeAdded,
     UsageReported,
     StepEnded,
+    CaughtUp,
     RunFinished,
     RunFailed,
     RunAborted,
