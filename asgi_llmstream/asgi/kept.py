@@ -229,6 +229,8 @@ async def resume(
         await send_empty(send, 204, [NO_STORE])  # which has an EventSource stop
         return
     format = reading.format
+    if state.first > 1 and cursors_of(format) != "own":
+        raise Trimmed()
     merges = not counts_events(format)
     following = keeping.host.follow(
         owner,
@@ -240,8 +242,6 @@ async def resume(
     encode = encoder_of(format, cursor.run)
     if state.first == 1:
         await following.begin_behind(cursor.number, encode)
-    elif cursors_of(format) == "own":
-        following.begin_at(cursor.number)
     else:
-        raise Trimmed()
+        following.begin_at(cursor.number)
     await reading.deliver(following, receive, send, behind(encode, cursor.frames))

@@ -116,10 +116,10 @@ class Streams:
         format = About.read(state.run).set_up(format)
         reading = self._reading(format, id, scope)
         most = reading.options.max_readers
-        following = self._keeping.host.follow(owner, id, merges=False, at_most=most)
         encode = encoder_of(format, id)
         if start is not None:
             encode = behind(encode, await self._index(owner, id, format, start))
+        following = self._keeping.host.follow(owner, id, merges=False, at_most=most)
         await reading.deliver(following, receive, send, encode)
 
     async def _named(self, owner: str, name: str) -> RunState | None:

@@ -57,6 +57,11 @@ class Unfinished:
             case Terminal():
                 self.ended = True
 
+    @property
+    def parts(self) -> list[Part]:
+        """The parts that are open."""
+        return [part for part, _ in self._parts.values()]
+
     def broken_off(self, terminal: Callable[[int, Usage | None], Terminal]) -> list[Event]:
         """Return the events that close what is open, and end the run; none if it has ended.
 

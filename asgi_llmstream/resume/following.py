@@ -1,24 +1,27 @@
 """A following: one reader of a run that a store keeps, wherever that is made.
 
 What is past is read from the store, what is new from the window, a log in this process. A reader
-who falls behind the window reads from the store again; so nobody waits for him.
+who falls behind the window reads from the store again; so nobody waits for him. The window is
+entered before the store is read to its end: then nothing can come between the two.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import Protocol
 
 import anyio
+import anyio.lowlevel
+from msgspec.structs import replace
 
 from ..chunks import Usage
 from ..errors import BadRequest, LLMStreamError
 from ..events import CaughtUp, Event, RunFailed, merge
 from ..lifecycle import Unfinished
 from ..runtime import Follower, Forgotten, Log, Stopped
-from ..stores import EventDecoder, RunState, StreamStore
+from ..stores import EventDecoder, RunState, StoreUnavailable, StreamStore
 
 __all__ = ["Following", "Windows", "failure"]
 
@@ -34,8 +37,8 @@ class Windows(Protocol):
     def log_of(self, owner: str, id: str) -> Log | None:
         """Return the log of a run that is made here, or followed already."""
 
-    async def open(self, owner: str, id: str) -> None:
-        """Begin to follow a run that is made elsewhere."""
+    def open(self, owner: str, id: str, after: int) -> None:
+        """Have a log of a run that is made elsewhere, with what comes behind number `after`."""
 
     def left(self, owner: str, id: str) -> None:
         """Note that one who followed it has left."""
@@ -72,37 +75,42 @@ class Following:
         self._id = id
         self._stop = stop
         self._live: Follower | None = None
+        self._entered: Follower | None = None  # live as soon as what is before it is read
         self._past: list[Event] = []  # read, and not taken yet
-        self._reached = 0  # the number of the last event that was read or taken
+        self._reached = 0  # the number of the last event that was read
         self._decoder = EventDecoder()
-        self._decoded = 0  # the number of the last event that it has seen
         self._unfinished = Unfinished()  # after what was taken
         self._has_left = False
 
     def take(self) -> list[Event]:
-        if self._past:
-            events, self._past = self._past, []
-        elif self._live is None:
-            return []
-        else:
-            try:
-                events = self._live.take()
-            except Forgotten:
-                self._fall_behind()
-                return []
+        events, self._past = self._past, []
+        if not events and self._live is not None:
+            events = self._take_live(self._live)
         for event in events:
             self._unfinished.apply(event)
         return events
 
-    async def wait(self) -> None:
+    def _take_live(self, live: Follower) -> list[Event]:
+        try:
+            events = live.take()
+        except Forgotten:
+            self._fall_behind()
+            return []
+        except LLMStreamError as error:
+            self.fail(error)
+            return []
+        if events and events[0].seq <= self._reached:  # the store was ahead of the window
+            return [event for event in events if event.seq > self._reached]
+        return events
+
+    def wait(self) -> Awaitable[None]:
         if self._past:
-            return
+            return anyio.lowlevel.checkpoint()
         if self._live is not None:
-            await self._live.wait()
-        elif self._has_left or self._unfinished.ended:
-            await anyio.sleep_forever()
-        else:
-            await self._catch_up()
+            return self._live.wait()
+        if self._has_left or self._unfinished.ended:
+            return anyio.sleep_forever()
+        return self._catch_up()
 
     def wake(self) -> None:
         if self._live is not None:
@@ -120,10 +128,15 @@ class Following:
             self._stop(outcome)
 
     def fail(self, error: LLMStreamError) -> None:
-        """End it for this reader; the run goes on."""
+        """End it for this reader; the run goes on.
+
+        His last events are none of the run's. They have the number of the last one that is, so
+        that he may come back and have the next one.
+        """
         self._leave_window()
-        self._past = self._unfinished.broken_off(partial(failure, error))
-        self._reached = self._unfinished.last + len(self._past)
+        last = self._unfinished.last
+        ending = self._unfinished.broken_off(partial(failure, error))
+        self._past = [replace(event, seq=last) for event in ending]
 
     async def begin_behind(self, number: int, pass_over: Callable[[Event], object]) -> None:
         """Take first what stands behind the event of this number.
@@ -133,8 +146,15 @@ class Following:
             pass_over: called with each event up to it.
 
         Raises:
-            LLMStreamError: if the store does not have them.
+            LLMStreamError: if the store does not have them; the reader has left then.
         """
+        try:
+            await self._pass_over(number, pass_over)
+        except BaseException:
+            self.leave()
+            raise
+
+    async def _pass_over(self, number: int, pass_over: Callable[[Event], object]) -> None:
         while True:
             for event in self._past:
                 if event.seq <= number:
@@ -149,7 +169,7 @@ class Following:
 
     def begin_at(self, number: int) -> None:
         """Take first what stands behind this number, and know nothing of what is before."""
-        self._reached = self._decoded = self._unfinished.last = number
+        self._reached = self._unfinished.last = number
 
     async def _catch_up(self) -> None:
         """Read what is past, until the window has the rest, or there is none."""
@@ -160,8 +180,11 @@ class Following:
                     self._past = [*merge(self._past)]
                 if self._reached >= state.last:
                     if not state.is_live:
+                        self._leave_window()
                         return
-                    await self._windows.open(self._owner, self._id)
+                    if self._entered is not None:
+                        raise StoreUnavailable()  # it has lost what it had acknowledged
+                    self._windows.open(self._owner, self._id, self._reached)
         except LLMStreamError as error:
             self.fail(error)
         except Exception:
@@ -169,23 +192,23 @@ class Following:
             self.fail(LLMStreamError())
 
     async def _read_page(self) -> RunState:
-        page = await self._store.read(self._owner, self._id, self._decoded, _PAGE)
-        events = self._decoder.decode(self._decoded + 1, page.events)
-        self._decoded += len(events)
-        new = [event for event in events if event.seq > self._reached]
-        if new:
-            self._reached = new[-1].seq
-            self._past = [*self._past, *new]
+        page = await self._store.read(self._owner, self._id, self._reached, _PAGE)
+        if page.state.last < self._reached:
+            raise BadRequest("The cursor is beyond the end.", param="cursor")
+        self._past += self._decoder.decode(self._reached + 1, page.events)
+        self._reached += len(page.events)
         return page.state
 
     def _joins_window(self) -> bool:
-        log = self._windows.log_of(self._owner, self._id)
-        if log is None or self._reached > log.last:
-            return False
-        try:
-            self._live = log.follow(self._reached, holds=False)
-        except Forgotten:
-            return False
+        """Enter the window, so that it keeps what is new, and tell whether it has the rest."""
+        if self._entered is None:
+            log = self._windows.log_of(self._owner, self._id)
+            if log is None:
+                return False
+            self._entered = _enter(log, self._reached)
+        if self._entered.cursor > self._reached:
+            return False  # the store has what is between
+        self._live, self._entered = self._entered, None
         if self._announces:
             self._past = [*self._past, CaughtUp(self._reached)]
             self._announces = False
@@ -194,12 +217,20 @@ class Following:
     def _fall_behind(self) -> None:
         self._leave_window()
         self._reached = self._unfinished.last
-        self._decoder, self._decoded = EventDecoder(), 0  # it has missed which parts there are
+        self._decoder = EventDecoder(self._unfinished.parts)
 
     def _leave_window(self) -> None:
-        if self._live is not None:
-            self._live.leave()
-            self._live = None
+        for follower in (self._live, self._entered):
+            if follower is not None:
+                follower.leave()
+        self._live = self._entered = None
+
+
+def _enter(log: Log, number: int) -> Follower:
+    try:
+        return log.follow(min(number, log.last), holds=False)
+    except Forgotten:
+        return log.follow(log.published, holds=False)
 
 
 def failure(error: LLMStreamError, number: int, usage: Usage | None) -> RunFailed:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import AsyncGenerator, Callable
-from contextlib import ExitStack, asynccontextmanager
+from contextlib import ExitStack, asynccontextmanager, suppress
 from functools import partial
 from threading import Lock
 from typing import Any
@@ -13,10 +13,10 @@ from weakref import WeakKeyDictionary
 import anyio
 
 from ..backend import loop_key, spawn, wakeup
-from ..errors import RateLimited
+from ..errors import RateLimited, ShuttingDown
 from ..options import StreamOptions
 from ..runtime import Generation, Log, Stopped
-from ..stores import Begun, NewRun, OnBusy, RunState, StreamStore
+from ..stores import Begun, NewRun, OnBusy, RunState, StoreUnavailable, StreamStore
 from .following import Following
 from .tail import Tail
 from .writer import Writer
@@ -25,6 +25,8 @@ __all__ = ["Host", "NotRunning"]
 
 # Seconds that a stop may take before its answer is that it is under way.
 _STOP_PATIENCE = 2.0
+# Seconds that a store may take to forget a run that has not begun.
+_TAKE_BACK_PATIENCE = 2.0
 
 
 class TooManyReaders(RateLimited):
@@ -108,28 +110,51 @@ class Host:
             ends.callback(over)
             if not self._lifespans:
                 raise NotRunning()
-            begun = await self.store.begin(new, on_busy=on_busy)
-            if begun.replaced:
-                self._stop_here(new.owner, begun.replaced)
-            if begun.epoch:
-                try:
-                    log = Log(options.buffer_events, options.buffer_size, published_later=True)
-                    self._start(begun, make(log), ends.pop_all().close)
-                except BaseException:
-                    with anyio.CancelScope(shield=True):
-                        await self.store.forget(new.owner, new.id)
-                    raise
+            try:
+                begun = await self._ask(new, on_busy)
+                if begun.replaced:
+                    self._stop_here(new.owner, begun.replaced)
+                if begun.epoch:
+                    self._start(begun, options, make, ends)
+            except BaseException:
+                await self._take_back(new)
+                raise
         return begun
 
-    def _start(self, begun: Begun, run: Generation, over: Callable[[], object]) -> None:
+    async def _ask(self, new: NewRun, on_busy: OnBusy) -> Begun:
+        try:
+            return await self.store.begin(new, on_busy=on_busy)
+        except StoreUnavailable:  # the answer may have been lost: the same again is the same run
+            return await self.store.begin(new, on_busy=on_busy)
+
+    async def _take_back(self, new: NewRun) -> None:
+        """Leave nothing of a run that has not begun, if the store has it; its key is free again."""
+        with anyio.move_on_after(_TAKE_BACK_PATIENCE, shield=True), suppress(Exception):
+            await self.store.forget(new.owner, new.id)
+
+    def _start(
+        self,
+        begun: Begun,
+        options: StreamOptions,
+        make: Callable[[Log], Generation],
+        ends: ExitStack,
+    ) -> None:
+        if not self._lifespans:
+            raise ShuttingDown()  # while the store was asked
+        log = Log(options.buffer_events, options.buffer_size, published_later=True)
+        run = make(log)
         key = (begun.state.run.owner, begun.state.run.id)
         writer = Writer(run, self.store, begun.state, begun.epoch)
+        run.start()
+        over = ends.pop_all().close
 
         async def own() -> None:
+            reason: Exception = StoreUnavailable()
             try:
-                await writer.write()
+                reason = await writer.write()
             finally:
                 del self._runs[key]  # what is new is in the store from now on
+                log.close(reason)
             await run.wait()
             self._owned.discard(run)
             self._one_ended.set()
@@ -137,14 +162,16 @@ class Host:
 
         self._runs[key] = run
         self._owned.add(run)
-        run.start()
         spawn(own)
 
     async def _end_all(self) -> None:
         for run in self._owned:
             run.drain()
-        while self._owned:
-            await self._one_ended.wait()
+        try:
+            while self._owned:
+                await self._one_ended.wait()
+        finally:
+            self._one_ended = wakeup()  # the old one knows a future, and so the loop
 
     # Reading.
 
@@ -184,24 +211,25 @@ class Host:
         tail = self._tails.get((owner, id))
         return None if tail is None else tail.log
 
-    async def open(self, owner: str, id: str) -> None:
+    def open(self, owner: str, id: str, after: int) -> None:
         """See `Windows`."""
-        key = (owner, id)
-        tail = self._tails.get(key)
-        if tail is None:
-            tail = self._tails[key] = Tail(self.store, owner, id, partial(self._closed, key))
-        await tail.opened()
+        if self.log_of(owner, id) is None:
+            key = (owner, id)
+            tail = Tail(self.store, owner, id, after, partial(self._closed, key))
+            self._tails[key] = tail
+            tail.start()
 
     def left(self, owner: str, id: str) -> None:
         """See `Windows`."""
         self._readers[owner, id] -= 1
         if not self._readers[owner, id]:
             del self._readers[owner, id]
-            if (tail := self._tails.get((owner, id))) is not None:
+            if (tail := self._tails.pop((owner, id), None)) is not None:
                 tail.end()
 
-    def _closed(self, key: tuple[str, str]) -> None:
-        self._tails.pop(key, None)
+    def _closed(self, key: tuple[str, str], tail: Tail) -> None:
+        if self._tails.get(key) is tail:  # else there is a new one already
+            del self._tails[key]
 
     # Ending.
 

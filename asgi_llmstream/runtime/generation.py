@@ -14,7 +14,7 @@ How a producer is cancelled, each rule found by a failure:
 from __future__ import annotations
 
 import logging
-from collections.abc import Awaitable, Collection, Coroutine, Sequence
+from collections.abc import Awaitable, Collection, Coroutine
 from typing import Any
 
 import anyio
@@ -22,7 +22,6 @@ import anyio
 from ..backend import Task, new_task, spawn
 from ..chunks import Error, Finish, Native, Raw, Step, Text, Upstream, Usage
 from ..errors import LLMStreamError
-from ..events import Event
 from ..lifecycle import Lifecycle
 from ..options import StreamOptions
 from ..producers import Steps, discard, name_of, open_steps
@@ -102,13 +101,13 @@ class Generation(Run):
             self.end("error", self._lifecycle.fail(error), error)
             self._closing.cancel()
 
-    def overrule(self, outcome: Outcome, events: Sequence[Event]) -> None:
-        """Take over an end that somebody else has written, behind what is published."""
+    def overrule(self, outcome: Outcome, cause: BaseException | None = None) -> None:
+        """Take over an end that is not ours: what is not published never was."""
         if self.outcome is None:
             self.end(outcome, [])
             self._closing.cancel()
-        self.outcome = outcome
-        self.log.overrule(events)
+        self.outcome, self.cause = outcome, cause
+        self.log.retract()
 
     # The producer's task.
 

@@ -66,6 +66,7 @@ class Log:
         self._size_limit: float = math.inf
         self._taken = wakeup()
         self._leaving = wakeup()
+        self._closed: Exception | None = None
 
     # The writer's side.
 
@@ -84,21 +85,27 @@ class Log:
         if not self._published_later:
             self.published = last
         for follower in self._followers:
-            follower.wake()
+            if follower.ahead or not self._published_later:
+                follower.wake()
 
     def publish(self, number: int) -> None:
         """Let followers see the events up to this one."""
         self.published = number
         self._move_on()
         for follower in self._followers:
-            follower.wake()
+            if not follower.ahead:
+                follower.wake()
 
-    def overrule(self, events: Sequence[Event]) -> None:
-        """Have these follow what is published, in place of what is not."""
+    def retract(self) -> None:
+        """Take back what is not published."""
         del self._events[self.published + 1 - self._first :]
         self.last = self.published
-        self.append(events)
-        self.publish(self.last)
+
+    def close(self, reason: Exception) -> None:
+        """Add nothing more: a follower who has all that there is gets the reason raised."""
+        self._closed = reason
+        for follower in self._followers:
+            follower.wake()
 
     async def room(self) -> None:
         """Let others run, until every holding follower is near enough or has left."""
@@ -147,9 +154,10 @@ class Log:
         if is_alone and self.published == self.last and follower.cursor == self._first - 1:
             return self._take_all(follower)
         events = self._after(follower.cursor)[: until - follower.cursor]
-        follower.taken_size += sum(map(size_of, events))
         follower.cursor = until
-        self._move_on()
+        if follower.holds:  # of the others there may be many, and nobody waits for them
+            follower.taken_size += sum(map(size_of, events))
+            self._move_on()
         return events
 
     def _take_all(self, follower: Follower) -> list[Event]:
@@ -205,6 +213,7 @@ class Follower:
         cursor: the number of the last event that it has taken.
         taken_size: how many characters there were up to it.
         holds: see `Log.follow`.
+        ahead: likewise.
         wait: waits until there may be something to take, or somebody calls `wake`.
         wake: has `wait` return.
     """
@@ -213,7 +222,7 @@ class Follower:
         self.cursor = cursor
         self.taken_size = taken_size
         self.holds = holds
-        self._ahead = ahead
+        self.ahead = ahead
         self._log = log
         news = wakeup()
         self.wait = news.wait
@@ -225,10 +234,15 @@ class Follower:
 
         Raises:
             Forgotten: if it does not hold, and the next event is not in the log any more.
+            Exception: the reason for which the log was closed, if there is nothing more.
         """
         log = self._log
-        until = log.last if self._ahead else log.published
-        return log._take(self, until) if until > self.cursor and not self._has_left else []
+        until = log.last if self.ahead else log.published
+        if until > self.cursor and not self._has_left:
+            return log._take(self, until)
+        if log._closed is not None and not self._has_left:
+            raise log._closed.with_traceback(None)
+        return []
 
     def leave(self, *, had_the_end: bool = False) -> None:
         """Take nothing more: nothing is kept for it, and nobody waits for it.

@@ -46,10 +46,13 @@ class EventDecoder:
 
     It may begin with any of them. Of a part whose beginning it has not seen, a delta knows only
     the index and the kind.
+
+    Args:
+        parts: those that have begun already.
     """
 
-    def __init__(self) -> None:
-        self._parts: dict[int, Part] = {}
+    def __init__(self, parts: Iterable[Part] = ()) -> None:
+        self._parts = {part.index: part for part in parts}
 
     def decode(self, number: int, encoded: Iterable[bytes]) -> list[Event]:
         """Return the events.

@@ -34,20 +34,27 @@ def behind(encode: Encoder, frames: int) -> Encoder:
 def with_cursors(encode: Encoder, run: str) -> Encoder:
     """Return the encoder with an `id:` on each server-sent event: the run's, and the number of the
     event whose last one it is; of one before that, also how many of the next event there were.
+    Events that have the number of the one before are none of the run's: whoever has them comes
+    back as if he had not.
 
     Args:
         encode: an encoder of a format that sends none by itself.
         run: the run's id.
     """
     name = run.encode("ascii")
+    reached = 0
 
     def numbered(event: Event) -> bytes:
+        nonlocal reached
+        previous, reached = reached, event.seq
         body = encode(event)
         if not body:
             return body
         *before, last = frames_of(body)
-        previous = event.seq - 1
-        ids = [b"id: %b:%d.%d\n" % (name, previous, n) for n in range(1, len(before) + 1)]
+        if previous == reached:
+            ids = [b"id: %b:%d\n" % (name, reached)] * len(before)
+        else:
+            ids = [b"id: %b:%d.%d\n" % (name, reached - 1, n) for n in range(1, len(before) + 1)]
         ids.append(b"id: %b:%d\n" % (name, event.seq))
         return b"".join(map(bytes.__add__, ids, [*before, last]))
 
