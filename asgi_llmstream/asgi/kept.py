@@ -11,6 +11,7 @@ from urllib.parse import parse_qs
 import msgspec
 from msgspec import Struct
 
+from ..errors import BadRequest
 from ..formats.base import Encoder, Format, counts_events, cursors_of
 from ..formats.shapes.frames import behind, with_cursors
 from ..options import StreamOptions
@@ -228,6 +229,8 @@ async def resume(
     if not state.is_live and cursor.number == state.last:
         await send_empty(send, 204, [NO_STORE])  # which has an EventSource stop
         return
+    if cursor.number > state.last:
+        raise BadRequest("The cursor is beyond the end.", param="cursor")
     format = reading.format
     if state.first > 1 and cursors_of(format) != "own":
         raise Trimmed()

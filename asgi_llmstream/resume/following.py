@@ -168,7 +168,8 @@ class Following:
                 raise BadRequest("The cursor is beyond the end.", param="cursor")
 
     def begin_at(self, number: int) -> None:
-        """Take first what stands behind this number, and know nothing of what is before."""
+        """Take first what stands behind an event that there is, and know nothing of what is
+        before."""
         self._reached = self._unfinished.last = number
 
     async def _catch_up(self) -> None:
@@ -182,9 +183,10 @@ class Following:
                     if not state.is_live:
                         self._leave_window()
                         return
-                    if self._entered is not None:
+                    if self._entered is None:
+                        self._windows.open(self._owner, self._id, self._reached)
+                    elif self._entered.cursor > self._reached:
                         raise StoreUnavailable()  # it has lost what it had acknowledged
-                    self._windows.open(self._owner, self._id, self._reached)
         except LLMStreamError as error:
             self.fail(error)
         except Exception:
