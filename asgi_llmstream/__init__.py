@@ -12,6 +12,7 @@ app = ChatApp(answer)
 from typing import TYPE_CHECKING, NoReturn
 
 from .asgi.app import Answer, ChatApp
+from .asgi.own import store_lifespan, store_routes
 from .asgi.stream import LLMStream, collect, encode_stream
 from .chunks import (
     Approval,
@@ -56,6 +57,7 @@ from .producers import Emitter, accumulate, chunks, from_callbacks
 from .request import ChatMessage, ChatRequest, Decision
 from .runtime import StreamResult, drain, draining
 from .sse import ServerSentEvent
+from .stores import MemoryStore, StreamStore
 
 __all__ = [
     "Answer",
@@ -77,6 +79,7 @@ __all__ = [
     "LLMStream",
     "LLMStreamError",
     "LLMStreamMiddleware",
+    "MemoryStore",
     "Message",
     "MessageToolCall",
     "Metadata",
@@ -94,6 +97,7 @@ __all__ = [
     "StreamClosed",
     "StreamOptions",
     "StreamResult",
+    "StreamStore",
     "Text",
     "ToolCall",
     "ToolCallDelta",
@@ -110,6 +114,8 @@ __all__ = [
     "draining",
     "encode_stream",
     "from_callbacks",
+    "store_lifespan",
+    "store_routes",
 ]
 
 if not TYPE_CHECKING:  # to whom every name would be there

@@ -21,9 +21,13 @@ from .sources import unknown
 __all__ = [
     "check_answer",
     "check_app",
+    "check_identify",
+    "check_key",
     "check_names",
+    "check_on_busy",
     "check_on_finish",
     "check_producer",
+    "check_store",
     "explains",
     "format_of",
     "formats_of",
@@ -71,6 +75,52 @@ def check_app(app: object) -> None:
     """Refuse what is no ASGI application."""
     write = "LLMStreamMiddleware(ChatApp(answer))"
     check_call(app, "app, as ASGI has it,", "scope, receive, send", write)
+
+
+def check_store(store: object) -> None:
+    """Refuse what is no store.
+
+    Raises:
+        ValueError: if it is an address.
+    """
+    write = "MemoryStore(), or a StreamStore of your own"
+    if isinstance(store, str):
+        raise ValueError(
+            f"there are no stores by address yet, as {store!r}; Redis's comes later: give {write}"
+        )
+    if inspect.isclass(store):
+        raise TypeError(
+            f"store is the class {store.__qualname__}: give one, {store.__qualname__}()"
+        )
+    missing = [name for name in _STORES if not callable(getattr(store, name, None))]
+    if missing:
+        raise TypeError(f"store must be {write}, not {kind_of(store)}: it has no {missing[0]}()")
+
+
+# What a `StreamStore` does.
+_STORES = ("begin", "append", "seal", "read", "wait", "stop", "list_runs", "forget")
+
+
+def check_identify(identify: object) -> None:
+    """Refuse what cannot be called with a scope."""
+    if identify is not None:
+        check_call(identify, "identify", "the scope", "def identify(scope): ...")
+
+
+def check_key(key: object) -> None:
+    """Refuse what names no conversation."""
+    if not isinstance(key, str | None):
+        raise TypeError(f"key names the conversation, as text: {key!r} is {kind_of(key)}")
+
+
+def check_on_busy(on_busy: object) -> None:
+    """Refuse what is no policy.
+
+    Raises:
+        ValueError: if there is none of this name.
+    """
+    if on_busy not in ("replace", "refuse"):
+        raise ValueError(f"on_busy must be 'replace' or 'refuse', not {on_busy!r}")
 
 
 def options_of(options: object) -> StreamOptions:

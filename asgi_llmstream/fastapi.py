@@ -24,12 +24,14 @@ with needs("fastapi", "fastapi", "starlette"):
 
 from .asgi.app import Answer, ChatApp, chat_app
 from .asgi.http import receive_again
+from .asgi.kept import Identify
 from .asgi.parameters import further_parameters, waiting
 from .formats import DEFAULT_FORMATS, AnyRequestFormat, openapi
 from .options import DEFAULT_OPTIONS, StreamOptions
 from .producers import Producer, name_of
 from .runtime import OnFinish
 from .starlette import LLMStreamResponse as StarletteResponse
+from .stores import OnBusy, StreamStore
 
 __all__ = ["LLMStreamResponse", "LLMStreamRoute", "chat_router"]
 
@@ -43,6 +45,9 @@ def chat_router(
     options: StreamOptions = DEFAULT_OPTIONS,
     on_finish: OnFinish | None = None,
     formats: Iterable[AnyRequestFormat] = DEFAULT_FORMATS,
+    store: StreamStore | None = None,
+    identify: Identify | None = None,
+    on_busy: OnBusy = "replace",
     cors: Sequence[str] = (),
     **router: Any,
 ) -> APIRouter:
@@ -60,6 +65,10 @@ def chat_router(
         options: intervals, deadlines and limits, in seconds and bytes.
         on_finish: called once per answer with its `StreamResult`, however it ended.
         formats: the protocols to speak, each at its `route`; all that there are if left out.
+        store: keeps the streams, as for `ChatApp`, as are the next two. FastAPI has the router's
+            lifespan own them, unless you give it another one.
+        identify: tells from the scope who asks.
+        on_busy: what a new request does to the answer that is still made in its conversation.
         cors: the origins whose pages may use it, as for `ChatApp`. What a browser asks before, it
             is answered without the dependencies, since it sends no credentials then.
         router: further arguments of `fastapi.APIRouter`, such as `tags` and `responses`.
@@ -70,21 +79,17 @@ def chat_router(
             the body, which is the chat's.
         ValueError: as `ChatApp` does.
     """
+    given = locals()
     check_names("chat_router", router, chat_router, APIRouter)
     own = answer.answer if isinstance(answer, ChatApp) else answer
     parameters = further_parameters(own, _MARKS)
     _check(own, parameters)
-    settings = {
-        "models": models,
-        "any_model": any_model,
-        "options": options,
-        "on_finish": on_finish,
-        "formats": formats,
-        "cors": cors,
-    }
-    app = chat_app(answer if isinstance(answer, ChatApp) else waiting(answer, parameters), settings)
-    api = APIRouter(dependencies=[*dependencies], **{"tags": ["chat"], **router})
-    routes = openapi.routes(app.formats)
+    app = chat_app(answer if isinstance(answer, ChatApp) else waiting(answer, parameters), given)
+    further: dict[str, Any] = {"tags": ["chat"]}
+    if app.keeps_streams:
+        further["lifespan"] = app.lifespan
+    api = APIRouter(dependencies=[*dependencies], **(further | router))
+    routes = openapi.routes(app.formats, keeps_streams=app.keeps_streams)
     answered = {format.route for format in app.formats}
     for route in routes:
         _add_route(api, app, route, parameters if route.path in answered else [])
@@ -107,7 +112,9 @@ def _converted(path: str) -> str:
 
 
 def _path(path: str, request: Request) -> str:
-    return path.replace("{id}", request.path_params.get("id", "")).rstrip("/")
+    for name, value in request.path_params.items():
+        path = path.replace(f"{{{name}}}", value)
+    return path.rstrip("/")
 
 
 def _add_route(

@@ -11,7 +11,7 @@ import inspect
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Self
 
 from .arguments import check_names, explains, needs
 
@@ -30,13 +30,16 @@ with needs("litestar", "litestar"):
     from litestar.types import Guard, ResponseCookies, ResponseHeaders, TypeEncodersMap
 
 from .asgi.app import Answer, ChatApp, chat_app
+from .asgi.follow import Followed, followed
 from .asgi.http import Receive, Scope, Send, merge_headers, receive_again
+from .asgi.kept import Identify
 from .asgi.parameters import further_parameters, waiting
 from .asgi.stream import DEFAULT_FORMAT, LLMStream
 from .formats import DEFAULT_FORMATS, AnyFormat, AnyRequestFormat, openapi
 from .options import DEFAULT_OPTIONS, StreamOptions
 from .producers import Producer, name_of
 from .runtime import OnFinish
+from .stores import OnBusy, StreamStore
 
 __all__ = ["LLMStreamPlugin", "LLMStreamResponse"]
 
@@ -64,6 +67,10 @@ class LLMStreamResponse(Response[bytes]):
         status_code: the HTTP status of an answer that begins well.
         headers: further response headers; they replace ours of the same name.
         cookies: to be set.
+        store: keeps the stream, as for `LLMStream`, as are the next three.
+        key: names the conversation.
+        identify: tells from the scope whose the stream is.
+        on_busy: what a new stream does to the one that is still made for its key.
         background: run after the stream, also after a disconnect.
 
     Raises:
@@ -83,6 +90,10 @@ class LLMStreamResponse(Response[bytes]):
         status_code: int | None = None,
         headers: ResponseHeaders | None = None,
         cookies: ResponseCookies | None = None,
+        store: StreamStore | None = None,
+        key: str | None = None,
+        identify: Identify | None = None,
+        on_busy: OnBusy = "replace",
         background: Background = None,
     ) -> None:
         super().__init__(
@@ -92,9 +103,48 @@ class LLMStreamResponse(Response[bytes]):
             cookies=cookies,
             background=background,
         )
-        self._stream = LLMStream(
-            producer, format=format, options=options, on_finish=on_finish, model=model
+        self._stream: LLMStream | Followed = LLMStream(
+            producer,
+            format=format,
+            options=options,
+            on_finish=on_finish,
+            model=model,
+            store=store,
+            key=key,
+            identify=identify,
+            on_busy=on_busy,
         )
+
+    @classmethod
+    @explains
+    def following(
+        cls,
+        id: str,
+        *,
+        store: StreamStore,
+        format: AnyFormat | None = None,
+        identify: Identify | None = None,
+        options: StreamOptions = DEFAULT_OPTIONS,
+        headers: ResponseHeaders | None = None,
+        cookies: ResponseCookies | None = None,
+        background: Background = None,
+    ) -> Self:
+        """Return a response that has its client follow a stream that a store keeps.
+
+        Args:
+            id: of the stream, as for `LLMStream.following`.
+            store: likewise, as are the next three.
+            headers: further response headers.
+            cookies: to be set.
+            background: run after the stream, also after a disconnect.
+
+        Raises:
+            TypeError: as `LLMStream.following` does.
+            ValueError: likewise.
+        """
+        response = cls((), headers=headers, cookies=cookies, background=background)
+        response._stream = followed(id, store, identify, format, options, ())
+        return response
 
     def to_asgi_response(
         self,
@@ -176,6 +226,10 @@ class LLMStreamPlugin(InitPlugin, ReceiveRoutePlugin):
             the chat's requests in place of Litestar's `request_max_body_size`.
         on_finish: called once per answer with its `StreamResult`, however it ended.
         formats: the protocols to speak, each at its `route`; all that there are if left out.
+        store: keeps the streams, as for `ChatApp`, as are the next two. The plugin adds the
+            lifespan that owns them.
+        identify: tells from the scope who asks.
+        on_busy: what a new request does to the answer that is still made in its conversation.
         cors: the origins whose pages may use it, as for `ChatApp`. What a browser asks before, it
             is answered without these guards, since it sends no credentials then.
         router: further arguments of `litestar.Router`, such as `middleware`, `tags` and
@@ -200,24 +254,20 @@ class LLMStreamPlugin(InitPlugin, ReceiveRoutePlugin):
         options: StreamOptions = DEFAULT_OPTIONS,
         on_finish: OnFinish | None = None,
         formats: Iterable[AnyRequestFormat] = DEFAULT_FORMATS,
+        store: StreamStore | None = None,
+        identify: Identify | None = None,
+        on_busy: OnBusy = "replace",
         cors: Sequence[str] = (),
         **router: Any,
     ) -> None:
+        given = locals()
         check_names("LLMStreamPlugin", router, LLMStreamPlugin, Router)
         own = answer.answer if isinstance(answer, ChatApp) else answer
         self._parameters = [] if own is None else further_parameters(own, _MARKS)
         _check(own, {p.name for p in self._parameters}, router.get("dependencies", ()))
-        settings = {
-            "models": models,
-            "any_model": any_model,
-            "options": options,
-            "on_finish": on_finish,
-            "formats": formats,
-            "cors": cors,
-        }
         if answer is not None and not isinstance(answer, ChatApp):
             answer = waiting(answer, self._parameters)
-        self._app = None if answer is None else chat_app(answer, settings)
+        self._app = None if answer is None else chat_app(answer, given)
         self._path = path
         self._router: dict[str, Any] = {"tags": ["chat"], **router}
         self._guards = [*guards]
@@ -225,6 +275,8 @@ class LLMStreamPlugin(InitPlugin, ReceiveRoutePlugin):
     def on_app_init(self, app_config: AppConfig) -> AppConfig:
         """Called by Litestar: adds the routes."""
         if self._app is not None:
+            if self._app.keeps_streams:
+                app_config.lifespan.append(self._app.lifespan)
             handlers = _handlers(self._app, self._guards, self._parameters)
             app_config.route_handlers.append(
                 Router(self._path, route_handlers=handlers, **self._router)
@@ -262,7 +314,7 @@ def _check(answer: object, names: set[str], dependencies: Iterable[str]) -> None
 def _handlers(
     app: ChatApp, guards: list[Guard], parameters: list[inspect.Parameter]
 ) -> list[HTTPRouteHandler]:
-    routes = openapi.routes(app.formats)
+    routes = openapi.routes(app.formats, keeps_streams=app.keeps_streams)
     # HEAD has handlers of its own, which stay out of the document.
     heads = [route._replace(method="HEAD") for route in routes if route.method == "GET"]
     answered = {format.route for format in app.formats}
@@ -286,8 +338,10 @@ def _handler(
     async def handler(request: Request[Any, Any, Any], **given: Any) -> Response[bytes]:
         answering = app.giving(**given) if given else app
         # Litestar's path parameters begin with their slash.
-        id = str(request.path_params.get("id", "")).lstrip("/")
-        return _ChatResponse(answering, route.path.replace("{id}", id).rstrip("/"))
+        path = route.path
+        for name, value in request.path_params.items():
+            path = path.replace(f"{{{name}}}", str(value).lstrip("/"))
+        return _ChatResponse(answering, path.rstrip("/"))
 
     _take(handler, parameters)
     handler.__name__ = route.method.lower()  # goes into the operation's id

@@ -11,12 +11,15 @@ with needs("starlette", "starlette"):
     from starlette.responses import Response
     from starlette.types import Receive, Scope, Send
 
+from .asgi.follow import Followed, followed
 from .asgi.http import Headers
+from .asgi.kept import Identify
 from .asgi.stream import DEFAULT_FORMAT, LLMStream
 from .formats import AnyFormat
 from .options import DEFAULT_OPTIONS, StreamOptions
 from .producers import Producer
 from .runtime import OnFinish
+from .stores import OnBusy, StreamStore
 
 __all__ = ["LLMStreamResponse"]
 
@@ -46,21 +49,63 @@ class LLMStreamResponse(Response):
         model: str = "",
         status_code: int = 200,
         headers: Headers = (),
+        store: StreamStore | None = None,
+        key: str | None = None,
+        identify: Identify | None = None,
+        on_busy: OnBusy = "replace",
         background: BackgroundTask | None = None,
     ) -> None:
-        self._stream = LLMStream(
+        stream = LLMStream(
             content,
             format=format,
             options=options,
             on_finish=on_finish,
             model=model,
             headers=headers,
+            store=store,
+            key=key,
+            identify=identify,
+            on_busy=on_busy,
         )
+        self._answer_with(stream, status_code, background)
+
+    def _answer_with(
+        self, stream: LLMStream | Followed, status_code: int, background: BackgroundTask | None
+    ) -> None:
+        self._stream = stream
         self.status_code = status_code
         self.background = background
         self.body = b""
         # Frameworks and users add to `raw_headers` until the response is called.
-        self.raw_headers = self._stream.headers
+        self.raw_headers = stream.headers
+
+    @classmethod
+    @explains
+    def following(
+        cls,
+        id: str,
+        *,
+        store: StreamStore,
+        format: AnyFormat | None = None,
+        identify: Identify | None = None,
+        options: StreamOptions = DEFAULT_OPTIONS,
+        headers: Headers = (),
+        background: BackgroundTask | None = None,
+    ) -> Self:
+        """Return a response that has its client follow a stream that a store keeps.
+
+        Args:
+            id: of the stream, as for `LLMStream.following`, as are the others.
+            background: run after the stream, also after a disconnect.
+
+        Raises:
+            TypeError: as `LLMStream.following` does.
+            ValueError: likewise.
+        """
+        response = cls.__new__(cls)
+        stream = followed(id, store, identify, format, options, headers)
+        response._answer_with(stream, 200, background)
+        return response
 
     @classmethod
     @explains
@@ -72,6 +117,10 @@ class LLMStreamResponse(Response):
         on_finish: OnFinish | None = None,
         model: str = "",
         headers: Headers = (),
+        store: StreamStore | None = None,
+        key: str | None = None,
+        identify: Identify | None = None,
+        on_busy: OnBusy = "replace",
     ) -> type[Self]:
         """Return a class of responses with these settings, for a framework that makes them itself
         and knows the content only, as FastAPI does for a route that yields.
@@ -89,6 +138,10 @@ class LLMStreamResponse(Response):
             "on_finish": on_finish,
             "model": model,
             "headers": headers,
+            "store": store,
+            "key": key,
+            "identify": identify,
+            "on_busy": on_busy,
         }
         cls((), **settings)  # what is wrong with them is said here, and not at the first request
 

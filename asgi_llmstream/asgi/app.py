@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import AsyncGenerator, Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from copy import copy
 from functools import partial
 from typing import Any, Self
@@ -19,7 +18,7 @@ from ..arguments import (
     models_of,
     options_of,
 )
-from ..errors import BadRequest, LLMStreamError, MethodNotAllowed, NotFound
+from ..errors import BadRequest, NotFound
 from ..formats import DEFAULT_FORMATS, AnthropicMessages, AnyRequestFormat, Format, OpenAIChat
 from ..formats.base import RequestFormat, answers_whole, has_envelope, schema_of
 from ..formats.wire import dumps
@@ -27,27 +26,25 @@ from ..options import DEFAULT_OPTIONS, StreamOptions
 from ..producers import Stream
 from ..request import ChatRequest
 from ..resume import Cursor
-from ..runtime import OnFinish, process_signals
+from ..runtime import OnFinish
 from ..sse import last_event_id
 from ..stores import OnBusy, StreamStore
 from .admission import Door
 from .body import digest, read_request
 from .cors import Cors
+from .dispatch import Dispatcher
 from .http import (
+    NO_STORE,
     Handler,
     Receive,
     Scope,
     Send,
-    answer_lifespan,
-    below,
     check_media_type,
     query_fields,
-    route_paths,
     send_empty,
     send_json,
-    without_body,
 )
-from .kept import Identify, Keeping
+from .kept import Identify, keeping_of
 from .models import Models, asks_for_anthropic
 from .stream import LLMStream
 from .streams import Streams
@@ -58,7 +55,7 @@ Answer = Callable[[ChatRequest], Stream]
 """What a user writes: a request in, chunks or a whole answer out."""
 
 
-class ChatApp:
+class ChatApp(Dispatcher):
     """An ASGI application that answers chat requests with what `answer` yields.
 
     Below wherever it is mounted, and below `/v1` there too, it has a route for each of its
@@ -113,92 +110,28 @@ class ChatApp:
         check_answer(answer)
         check_on_finish(on_finish)
         options = options_of(options)
-        if prefix and not prefix.startswith("/"):
-            raise ValueError(f"prefix must begin with a slash, as {'/' + prefix!r}")
+        door = Door(options, on_finish, options.max_streams)
+        super().__init__(door, Cors(cors), prefix, keeping_of(store, identify, on_busy))
         self.formats = formats_of(formats)
         self._by_route = {format.route: format for format in self.formats}
         known = ((f"{format.route}/schema", schema_of(format)) for format in self.formats)
         self._schemas = {path: dumps(schema) for path, schema in known if schema is not None}
-        self._prefix = prefix.rstrip("/")
         self.answer = answer
         self._models = Models(models_of(models), any_model, int(options.clock.time()))
-        self._door = Door(options, on_finish, options.max_streams)
-        self._cors = Cors(cors)
-        self._lifespans = 0
-        self._keeping: Keeping | None = None
         self._streams: Streams | None = None
-        if store is not None:
-            self._keeping = Keeping(store, identify, on_busy, f"{self._prefix}/streams")
-            self._streams = Streams(self._keeping, self.formats, self._door.options_for)
-        elif identify is not None:
-            raise TypeError("identify says whose streams a store keeps: give a store, too")
+        if self._keeping is not None:
+            self._streams = Streams(self._keeping, self.formats, door)
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer one connection, as ASGI wants it."""
-        if scope["type"] == "lifespan":
-            await answer_lifespan(receive, send, self.lifespan)
-        elif scope["type"] == "websocket":
-            await receive()
-            await send({"type": "websocket.close", "code": 1000})
-        elif scope["type"] == "http":
-            await self.respond(self._find(scope), scope, receive, send)
-
-    async def respond(self, path: str, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer one HTTP request for `path`, wherever the scope says that it went.
-
-        For routers that have matched the path already, such as `asgi_llmstream.fastapi`'s.
-
-        Args:
-            path: below the mount, as "/chat/completions".
-            scope: of the request, as are the others.
-        """
-        send = self._cors.allowing(scope, send)
-        if scope["method"] == "HEAD":
-            send = without_body(send)
-        with process_signals.watching():
-            try:
-                await self._handler(path, scope)(scope, receive, send)
-            except LLMStreamError as error:
-                body = self._format_for(path, scope).error_body(error)
-                await send_json(send, error.status, body, error.headers)
+    @property
+    def keeps_streams(self) -> bool:
+        """True if there is a store: then it needs its `lifespan`, and has routes of streams."""
+        return self._keeping is not None
 
     def giving(self, **arguments: Any) -> Self:
         """Return this application for one request, whose `answer` is given these, too."""
         same = copy(self)
         same.answer = partial(self.answer, **arguments)
         return same
-
-    @asynccontextmanager
-    async def lifespan(self, app: object = None) -> AsyncGenerator[None]:
-        """The time in which requests are answered; at its end new ones get a 503.
-
-        Mounted applications are not told when the server starts and stops: give this to the one
-        that is, as `FastAPI(lifespan=chat.lifespan)`, `Starlette(lifespan=chat.lifespan)` or
-        `Litestar(lifespan=[chat.lifespan])`, or enter it in a lifespan of your own with
-        `async with chat.lifespan(app)`. With a store it owns the streams, which outlive their
-        requests: at its end they get `shutdown_grace`.
-
-        Args:
-            app: the application that it belongs to, which frameworks pass; not used.
-        """
-        self._lifespans += 1
-        self._door.closed = False
-        try:
-            if self._keeping is None:
-                yield
-            else:
-                async with self._keeping.host.running():
-                    yield
-        finally:
-            # Several servers may run the same object, each in a thread of its own.
-            self._lifespans -= 1
-            self._door.closed = self._lifespans == 0
-
-    def _find(self, scope: Scope) -> str:
-        """Return which of our paths the request went to, or another one below the mount."""
-        paths = [below(self._prefix, path) for path in route_paths(scope)]
-        ours = (p for path in paths for p in (path, below(_VERSION, path)) if self._has(p))
-        return next(ours, below(_VERSION, paths[0]))
 
     def _has(self, path: str) -> bool:
         if path in self._by_route or path in self._schemas or self._models.handlers(path):
@@ -209,18 +142,6 @@ class ChatApp:
         """Return the format whose errors the client understands."""
         below = (f for f in self.formats if f"{path}/".startswith(f"{f.route}/"))
         return next(below, _ANTHROPIC if asks_for_anthropic(scope) else _OPENAI)
-
-    def _handler(self, path: str, scope: Scope) -> Handler:
-        method = scope["method"]
-        if method != "OPTIONS":
-            self._door.check()
-        handlers = self._handlers(path, scope)
-        allowed = (*sorted(_with_head(handlers)), "OPTIONS")
-        if method not in allowed:
-            raise MethodNotAllowed(allowed)
-        if method == "OPTIONS":
-            return partial(self._say_what_is_allowed, allowed)
-        return handlers["GET" if method == "HEAD" else method]
 
     def _handlers(self, path: str, scope: Scope) -> dict[str, Handler]:
         """Return what answers at a path, by method."""
@@ -243,7 +164,7 @@ class ChatApp:
             question = digest(scope.get("query_string", b""))
             if has_envelope(format) and self._is_over_for(scope):
                 # It would run the model again. 204 makes an EventSource stop reconnecting.
-                await send_empty(send, 204)
+                await send_empty(send, 204, [NO_STORE])
                 return
         else:
             check_media_type(scope)
@@ -279,30 +200,26 @@ class ChatApp:
             model=request.model,
             whole=not request.stream,
         )
-        await stream.answer(self._door, scope, receive, send, request, self._keeping, question)
-
-    async def _say_what_is_allowed(
-        self, allowed: tuple[str, ...], scope: Scope, receive: Receive, send: Send
-    ) -> None:
-        # Also while the server drains: a browser shows no answer to who asked in vain.
-        allow = (b"allow", ", ".join(allowed).encode("ascii"))
-        await send_empty(send, 204, [allow, *self._cors.preflight(scope, allowed)])
+        keeping = self._keeping and self._keeping.beside(format.route, scope)
+        await stream.answer(self._door, scope, receive, send, request, keeping, question)
 
 
-def chat_app(answer: Answer | ChatApp, settings: Mapping[str, Any]) -> ChatApp:
+def chat_app(answer: Answer | ChatApp, given: Mapping[str, Any]) -> ChatApp:
     """Return the application of a router or plugin that is given one, or what makes one.
 
     Args:
-        settings: arguments for `ChatApp`.
+        answer: that one, or its answer.
+        given: what the router was called with; those that `ChatApp` has, too, are its settings.
 
     Raises:
         TypeError: if there are settings for an application that has its own.
     """
+    known = inspect.signature(ChatApp).parameters
+    settings = {name: given[name] for name in known if name in given and name != "answer"}
     if not isinstance(answer, ChatApp):
         return ChatApp(answer, **settings)
-    default = inspect.signature(ChatApp).parameters
     for name, value in settings.items():
-        if value != default[name].default:
+        if value != known[name].default:
             raise TypeError(
                 f"this ChatApp has settings of its own: give it {name}=, as ChatApp("
                 f"answer, {name}=...)"
@@ -310,19 +227,9 @@ def chat_app(answer: Answer | ChatApp, settings: Mapping[str, Any]) -> ChatApp:
     return answer
 
 
-# Some clients append it to the address that they are given, and others want it there.
-_VERSION = "/v1"
-
 # What has no format of its own speaks the one that most clients of such paths do.
 _OPENAI = OpenAIChat()
 _ANTHROPIC = AnthropicMessages()
-
-
-def _with_head(methods: Iterable[str]) -> Iterator[str]:
-    for method in methods:
-        yield method
-        if method == "GET":
-            yield "HEAD"
 
 
 def _nothing_at(path: str, formats: Mapping[str, RequestFormat], root_path: str) -> str:

@@ -11,7 +11,10 @@ from .http import ASGIMessage, RawHeaders, Scope, Send
 __all__ = ["Cors"]
 
 # Response headers that a page's script may read beside those that it always may.
-_EXPOSED = b"retry-after, x-should-retry, x-run-id, location"
+_EXPOSED = (
+    b"retry-after, x-should-retry, x-run-id, location, x-workflow-run-id, "
+    b"x-workflow-stream-tail-index"
+)
 # Seconds for which a browser need not ask again whether it may.
 _MAX_AGE = b"600"
 

@@ -21,7 +21,7 @@ from ..events import RunAborted, RunFailed, Terminal
 from ..formats.base import Format
 from ..options import StreamOptions
 from ..runtime import Readable, Reader, Run, Ticker, draining
-from .http import RawHeaders, Receive, Send, json_headers
+from .http import NO_STORE, RawHeaders, Receive, Send, json_headers
 
 __all__ = [
     "Delivery",
@@ -167,7 +167,8 @@ class Delivery:
     async def _send_error(self, end: Terminal | None) -> None:
         """Send the failure before the first chunk as a real HTTP status."""
         error = error_of(end)
-        await self._send_whole(error.status, self._format.error_body(error), error.headers)
+        headers = [*error.headers, NO_STORE]
+        await self._send_whole(error.status, self._format.error_body(error), headers)
 
     def give_up(self) -> None:
         """Send nothing more, also not what is stuck in `send`."""

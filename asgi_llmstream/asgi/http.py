@@ -11,6 +11,8 @@ from urllib.parse import parse_qs
 from ..errors import UnsupportedMediaType
 
 __all__ = [
+    "NO_SNIFFING",
+    "NO_STORE",
     "ASGIMessage",
     "App",
     "Handler",
@@ -22,8 +24,10 @@ __all__ = [
     "answer_lifespan",
     "below",
     "check_media_type",
+    "header_of",
     "json_headers",
     "merge_headers",
+    "outer_path",
     "over_websocket",
     "query_fields",
     "receive_again",
@@ -40,12 +44,19 @@ Receive = Callable[[], Awaitable[ASGIMessage]]
 Send = Callable[[ASGIMessage], Awaitable[None]]
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
 Handler = App
+"""Answers a request, or raises an `LLMStreamError`."""
 
 Headers = Mapping[str, str] | Iterable[tuple[str, str]]
 """As users write them."""
 
 RawHeaders = Iterable[tuple[bytes, bytes]]
 """As ASGI does."""
+
+NO_STORE = (b"cache-control", b"no-store")
+"""Of every answer about a run, and of refusals: caches may keep also what is gone."""
+
+# Of every answer of ours: a browser takes it for what it says, and for nothing else.
+NO_SNIFFING = (b"x-content-type-options", b"nosniff")
 
 
 def route_paths(scope: Scope) -> tuple[str, str]:
@@ -61,6 +72,24 @@ def route_paths(scope: Scope) -> tuple[str, str]:
     suffixes = (root[first:] for first in range(len(root)))
     mount = next((suffix for suffix in suffixes if path[: len(suffix)] == suffix), [])
     return f"/{'/'.join(path[len(mount) :])}", f"/{'/'.join(path)}"
+
+
+def outer_path(scope: Scope, ours: str) -> str:
+    """Return the path by which a client reaches what is at "/" of ours, without a slash at its end.
+
+    Args:
+        scope: of a request.
+        ours: the path that it went to, below the application.
+    """
+    root, path = _segments(scope.get("root_path", "")), _segments(route_paths(scope)[0])
+    outer = [*root, *path[: len(path) - len(_segments(ours))]]
+    return "".join(f"/{segment}" for segment in outer)
+
+
+def header_of(scope: Scope, name: bytes) -> str:
+    """Return a header of the request, the first of its name; "" if there is none."""
+    found = (value for key, value in scope.get("headers", ()) if key == name)
+    return next(found, b"").decode("latin-1")
 
 
 def _segments(path: str) -> list[str]:
@@ -154,7 +183,7 @@ async def answer_lifespan(
 
 async def send_empty(send: Send, status: int, headers: RawHeaders = ()) -> None:
     """A response without a body."""
-    await send({"type": "http.response.start", "status": status, "headers": [*headers]})
+    await send({"type": "http.response.start", "status": status, "headers": _ours(headers)})
     await send({"type": "http.response.body", "body": b""})
 
 
@@ -180,17 +209,20 @@ async def send_text(send: Send, status: int, text: str, headers: RawHeaders = ()
     length = (b"content-length", str(len(body)).encode("ascii"))
     content_type = (b"content-type", b"text/plain; charset=utf-8")
     start = {"type": "http.response.start", "status": status}
-    await send({**start, "headers": [content_type, length, *headers]})
+    await send({**start, "headers": _ours([content_type, length, *headers])})
     await send({"type": "http.response.body", "body": body})
 
 
 def json_headers(body: bytes, headers: RawHeaders = ()) -> list[tuple[bytes, bytes]]:
     """Of a response whose whole body is JSON, and `headers` behind them."""
-    return [
-        (b"content-type", b"application/json"),
-        (b"content-length", str(len(body)).encode("ascii")),
-        *headers,
-    ]
+    length = (b"content-length", str(len(body)).encode("ascii"))
+    return _ours([(b"content-type", b"application/json"), length, *headers])
+
+
+def _ours(headers: RawHeaders) -> list[tuple[bytes, bytes]]:
+    """Return the headers of an answer that is ours, and no producer's."""
+    given = [*headers]
+    return given if NO_SNIFFING in given else [*given, NO_SNIFFING]
 
 
 def merge_headers(own: Iterable[tuple[bytes, bytes]], users: Headers) -> list[tuple[bytes, bytes]]:

@@ -4,41 +4,43 @@ from __future__ import annotations
 
 import inspect
 import secrets
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from typing import Any
 from urllib.parse import parse_qs
 
 import msgspec
 from msgspec import Struct
+from msgspec.structs import replace
 
+from ..arguments import check_identify, check_key, check_on_busy, check_store
 from ..errors import BadRequest
+from ..events import Event, RunStarted
 from ..formats.base import Encoder, Format, counts_events, cursors_of
 from ..formats.shapes.frames import behind, with_cursors
 from ..options import StreamOptions
 from ..request import ChatRequest
 from ..resume import Cursor, Following, Host
-from ..stores import NewRun, OnBusy, StreamStore, Trimmed
+from ..stores import EventDecoder, NewRun, OnBusy, RunState, StreamStore, Trimmed
 from .delivery import Delivery
-from .http import RawHeaders, Receive, Scope, Send, send_empty
+from .http import NO_STORE, RawHeaders, Receive, Scope, Send, header_of, outer_path, send_empty
 from .streamed import StreamDelivery
 from .whole import WholeDelivery
 
 __all__ = [
-    "NO_STORE",
     "About",
     "Identify",
     "Keeping",
     "Reading",
     "cursor_of",
     "encoder_of",
+    "events_of",
+    "keeping_of",
     "resume",
+    "state_of",
 ]
 
 Identify = Callable[[Mapping[str, Any]], str | Awaitable[str | None] | None]
 """Tells from an ASGI scope who asks: a name that is the same at each of his requests, or None."""
-
-NO_STORE = (b"cache-control", b"no-store")
-"""Of every answer about a run: caches may keep also what is gone."""
 
 
 class Keeping(Struct, frozen=True):
@@ -49,7 +51,7 @@ class Keeping(Struct, frozen=True):
         identify: whose they are; without it, and where it returns None, whoever knows a run's id
             may read it.
         on_busy: what a new request does to the live run of its conversation.
-        path: where the routes of the runs are, below the application; None if there are none.
+        path: where a client finds the routes of the runs, if that is known.
     """
 
     store: StreamStore
@@ -96,19 +98,65 @@ class Keeping(Struct, frozen=True):
             id=id,
             key=_key_of(scope, request) if key is None else key,
             request=question or id,
-            idempotency_key=_header(scope, b"idempotency-key"),
+            idempotency_key=header_of(scope, b"idempotency-key"),
             created=int(created),
             about=msgspec.json.encode(About.of(format)),
         )
 
-    def headers_of(self, scope: Mapping[str, Any], run: str) -> RawHeaders:
+    def beside(self, route: str, scope: Scope) -> Keeping:
+        """Return this for one request, which went to `route`: there the routes of the runs are,
+        too."""
+        return replace(self, path=f"{outer_path(scope, route)}/streams")
+
+    def headers_of(self, run: str, format: Format) -> RawHeaders:
         """Return the headers that tell a client where the stream is."""
-        headers = [(b"x-run-id", run.encode("ascii")), NO_STORE]
+        name = run.encode("ascii")
+        headers = [(b"x-run-id", name), NO_STORE]
+        if counts_events(format):
+            headers.append((b"x-workflow-run-id", name))  # for the AI SDK's transport of that name
         if self.path is not None:
-            root = scope.get("root_path", "").rstrip("/")
-            location = f"{root}{self.path}/{run}"
+            location = f"{self.path}/{run}"
             headers.append((b"location", location.encode("latin-1", "replace")))
         return headers
+
+    def reading(
+        self,
+        format: Format,
+        options: StreamOptions,
+        run: str,
+        status: int = 200,
+        headers: RawHeaders = (),
+        whole: bool = False,
+    ) -> Reading:
+        """Return the way in which somebody reads a run; `headers` are those of any stream."""
+        own = [header for header in headers if header[0] != b"cache-control"]
+        return Reading(format, options, status, [*own, *self.headers_of(run, format)], whole)
+
+
+def keeping_of(
+    store: StreamStore | None,
+    identify: Identify | None,
+    on_busy: OnBusy = "replace",
+    key: str | None = None,
+) -> Keeping | None:
+    """Return the way in which streams are kept; None if they are not.
+
+    Raises:
+        TypeError: if an argument is none of its kind, or is for streams of a store, and there is
+            none.
+        ValueError: likewise, if its value is at fault.
+    """
+    check_on_busy(on_busy)
+    check_key(key)
+    check_identify(identify)
+    if store is None:
+        given = {"identify": identify, "key": key, "on_busy": None if on_busy == "replace" else ""}
+        for name, value in given.items():
+            if value is not None:
+                raise TypeError(f"{name} is for streams that a store keeps: give a store, too")
+        return None
+    check_store(store)
+    return Keeping(store, identify, on_busy)
 
 
 class About(Struct):
@@ -149,26 +197,24 @@ class About(Struct):
 
 def _key_of(scope: Scope, request: ChatRequest | None) -> str:
     """Return the conversation's name, as the client's protocol has it."""
-    if given := _header(scope, b"x-conversation-id"):
+    if given := header_of(scope, b"x-conversation-id"):
         return given
     if request is None:
         return ""
     return request.chat_id or request.thread_id or ""
 
 
-def _header(scope: Scope, name: bytes) -> str:
-    found = (value for key, value in scope.get("headers", ()) if key == name)
-    return next(found, b"").decode("latin-1")
-
-
-def cursor_of(scope: Scope) -> Cursor:
-    """Return the cursor of a request.
+def cursor_of(scope: Scope, run: str) -> Cursor:
+    """Return the cursor of a request for a run.
 
     Raises:
-        BadRequest: if it has one that is none.
+        BadRequest: if it has one that is none, or is another run's.
     """
     query = scope.get("query_string", b"").decode("latin-1")
-    return Cursor.asked(scope.get("headers", ()), parse_qs(query, keep_blank_values=True))
+    cursor = Cursor.asked(scope.get("headers", ()), parse_qs(query, keep_blank_values=True))
+    if cursor.run not in ("", run):
+        raise BadRequest("This is a cursor of another stream.", param="cursor", code="bad_cursor")
+    return cursor._replace(run=run)
 
 
 class Reading(Struct):
@@ -217,6 +263,7 @@ async def resume(
     owner: str,
     cursor: Cursor,
     reading: Reading,
+    scope: Scope,
     receive: Receive,
     send: Send,
 ) -> None:
@@ -226,19 +273,21 @@ async def resume(
         LLMStreamError: if there is no such run, or not what is behind the cursor.
     """
     state = (await keeping.store.read(owner, cursor.run, cursor.number, 0)).state
+    if cursor.number > state.last:
+        raise BadRequest("The cursor is beyond the end.", param="cursor", code="bad_cursor")
     if not state.is_live and cursor.number == state.last:
         await send_empty(send, 204, [NO_STORE])  # which has an EventSource stop
         return
-    if cursor.number > state.last:
-        raise BadRequest("The cursor is beyond the end.", param="cursor")
     format = reading.format
     if state.first > 1 and cursors_of(format) != "own":
-        raise Trimmed()
-    merges = not counts_events(format)
+        raise Trimmed()  # what is left would look whole
+    if scope.get("method") == "HEAD":
+        await send_empty(send, reading.status, reading.headers)
+        return
     following = keeping.host.follow(
         owner,
         cursor.run,
-        merges=merges,
+        merges=not counts_events(format),
         announces=True,
         at_most=reading.options.max_readers,
     )
@@ -246,5 +295,37 @@ async def resume(
     if state.first == 1:
         await following.begin_behind(cursor.number, encode)
     else:
+        encode(RunStarted(1, cursor.run, 0, ""))  # its ids name the run
         following.begin_at(cursor.number)
     await reading.deliver(following, receive, send, behind(encode, cursor.frames))
+
+
+async def state_of(store: StreamStore, owner: str, id: str) -> RunState:
+    """Return how a run is.
+
+    Raises:
+        UnknownRun: if there is none.
+    """
+    return (await store.read(owner, id, _BEYOND, 0)).state
+
+
+async def events_of(store: StreamStore, owner: str, id: str) -> AsyncIterator[Event]:
+    """Yield the events that a run has.
+
+    Raises:
+        LLMStreamError: if there is no such run, or its beginning is not kept any more.
+    """
+    decoder, number = EventDecoder(), 0
+    while True:
+        page = await store.read(owner, id, number, _PAGE)
+        for event in decoder.decode(number + 1, page.events):
+            yield event
+        number += len(page.events)
+        if not page.events or number >= page.state.last:
+            return
+
+
+# Events that are read at a time.
+_PAGE = 1000
+# No run has so many events, so that none is missing behind it.
+_BEYOND = 2**53

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator
 from contextlib import ExitStack, asynccontextmanager
 from functools import partial
-from typing import Any
 
 from ..arguments import check_on_finish, check_producer, explains, format_of, options_of
 from ..errors import LLMStreamError
 from ..formats import AnyFormat, OpenAIChat
-from ..formats.base import Format, answers_whole, counts_events, has_envelope, is_plain
+from ..formats.base import Format, answers_whole, counts_events, has_envelope
 from ..message import Message
 from ..options import DEFAULT_OPTIONS, StreamOptions
 from ..producers import Producer, discard, is_reusable
@@ -19,14 +18,15 @@ from ..request import ChatRequest
 from ..resume import Cursor
 from ..runtime import Audience, Generation, Log, OnFinish
 from ..sse import last_event_id
-from ..stores import NewRun, StreamStore
+from ..stores import NewRun, OnBusy, StreamStore
 from .admission import Admitted, Door
 from .delivery import Delivery, conclude
 from .encoding import encoded
+from .follow import Followed, followed
 from .held import HeldEnd
 from .http import (
+    NO_STORE,
     Headers,
-    RawHeaders,
     Receive,
     Scope,
     Send,
@@ -34,25 +34,15 @@ from .http import (
     merge_headers,
     over_websocket,
     send_empty,
-    send_json,
 )
-from .kept import Identify, Keeping, Reading, encoder_of, resume
-from .streamed import StreamDelivery
+from .kept import Identify, Keeping, Reading, encoder_of, keeping_of, resume
+from .refusals import refuse
+from .streamed import StreamDelivery, headers_of
 from .whole import WholeDelivery
 
 __all__ = ["LLMStream", "collect", "encode_stream", "headers_of"]
 
 DEFAULT_FORMAT = OpenAIChat()
-
-# Of every format; what the user sets wins.
-_STREAM_HEADERS = ((b"cache-control", b"no-cache"), (b"x-accel-buffering", b"no"))
-
-
-def headers_of(format: Format) -> RawHeaders:
-    """Return the headers of a stream in this format."""
-    media_type = format.media_type if is_plain(format) else "text/event-stream; charset=utf-8"
-    content_type = (b"content-type", media_type.encode("ascii"))
-    return (content_type, *_STREAM_HEADERS, *format.headers)
 
 
 class LLMStream:
@@ -77,6 +67,8 @@ class LLMStream:
             is still made for it. With a store only.
         identify: tells from the scope whose the stream is: nobody else may read it. Without it
             whoever knows its id may.
+        on_busy: what a new stream does to the one that is still made for its key: "replace" it,
+            or "refuse" itself with a 409.
 
     Raises:
         TypeError: if an argument is none of its kind, or a function takes other arguments than
@@ -84,6 +76,34 @@ class LLMStream:
             there is a key, or somebody to identify, and no store.
         ValueError: if a header name or value cannot be sent, or there is no format of the name.
     """
+
+    @classmethod
+    def following(
+        cls,
+        id: str,
+        *,
+        store: StreamStore,
+        format: AnyFormat | None = None,
+        identify: Identify | None = None,
+        options: StreamOptions = DEFAULT_OPTIONS,
+        headers: Headers = (),
+    ) -> Followed:
+        """Return an ASGI application that has a client follow a stream that a store keeps, from
+        its `Last-Event-ID` or its `?cursor=` on, or from now on with `?from=now`.
+
+        Args:
+            id: of the stream: its `x-run-id`, or `StreamResult.run_id`.
+            store: keeps it.
+            format: the wire format; the one that it was asked for in, if left out.
+            identify: as for `LLMStream`.
+            options: as for `LLMStream`.
+            headers: as for `LLMStream`.
+
+        Raises:
+            TypeError: if an argument is none of its kind.
+            ValueError: if a header cannot be sent, or there is no format of the name.
+        """
+        return followed(id, store, identify, format, options, headers)
 
     @explains
     def __init__(
@@ -100,12 +120,11 @@ class LLMStream:
         store: StreamStore | None = None,
         key: str | None = None,
         identify: Identify | None = None,
+        on_busy: OnBusy = "replace",
     ) -> None:
         check_producer(producer)
         check_on_finish(on_finish)
         options, format = options_of(options), format_of(format)
-        if store is None and (key is not None or identify is not None):
-            raise TypeError("key and identify are for streams that a store keeps: give a store")
         if whole and not answers_whole(format):
             raise TypeError(f"{type(format).__name__} has no answers in one piece: stream in it")
         self._producer: Producer | None = producer
@@ -118,7 +137,7 @@ class LLMStream:
         self.headers = merge_headers(own, headers)
         self._whole = whole
         self._key = key
-        self._keeping = None if store is None else Keeping(store, identify)
+        self._keeping = keeping_of(store, identify, on_busy, key)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer the request; return when the producer is closed and `on_finish` has run.
@@ -163,7 +182,7 @@ class LLMStream:
         if cursor is not None and keeping is None and scope.get("method") == "GET":
             # It would run the model again. 204 makes an EventSource stop reconnecting.
             async with _discarding(producer):
-                await send_empty(send, 204)
+                await send_empty(send, 204, [NO_STORE])
             return
         with ExitStack() as held:
             try:
@@ -181,8 +200,7 @@ class LLMStream:
                     return
             except LLMStreamError as error:
                 async with _discarding(producer):
-                    body = self._format.error_body(error)
-                    await send_json(send, error.status, body, error.headers)
+                    await refuse(scope, send, self._format, error)
                 return
             await self._deliver(producer, admitted, receive, send)
 
@@ -203,7 +221,7 @@ class LLMStream:
         send: Send,
     ) -> None:
         """Begin the run, or join the one that answers the same; and deliver it."""
-        options, scope = admitted.options, admitted.audience.scope
+        options = admitted.options
         make = partial(
             make_generation,
             producer,
@@ -228,7 +246,7 @@ class LLMStream:
             ends_run=bool(begun.epoch) and options.on_disconnect == "cancel",
             merges=not counts_events(self._format),
         )
-        reading = self._reading(keeping, options, scope, run.id)
+        reading = self._reading(keeping, options, run.id)
         await reading.deliver(following, receive, send, encoder_of(self._format, run.id))
 
     async def _resume(
@@ -240,16 +258,12 @@ class LLMStream:
         receive: Receive,
         send: Send,
     ) -> None:
-        reading = self._reading(keeping, door.options_for(scope), scope, cursor.run)
+        reading = self._reading(keeping, door.options_for(scope), cursor.run)
         owner = await keeping.owner_of(scope)
-        await resume(keeping, owner, cursor, reading, receive, send)
+        await resume(keeping, owner, cursor, reading, scope, receive, send)
 
-    def _reading(
-        self, keeping: Keeping, options: StreamOptions, scope: Mapping[str, Any], run: str
-    ) -> Reading:
-        headers = [header for header in self.headers if header[0] != b"cache-control"]
-        headers += keeping.headers_of(scope, run)
-        return Reading(self._format, options, self.status, headers, self._whole)
+    def _reading(self, keeping: Keeping, options: StreamOptions, run: str) -> Reading:
+        return keeping.reading(self._format, options, run, self.status, self.headers, self._whole)
 
     async def _deliver(
         self, producer: Producer, admitted: Admitted, receive: Receive, send: Send

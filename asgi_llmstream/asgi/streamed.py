@@ -11,8 +11,9 @@ from ..formats.base import Encoder, Format, is_plain, says_failures
 from ..options import StreamOptions
 from ..runtime import Feed, Framing
 from .delivery import Delivery, Phase
+from .http import NO_SNIFFING, RawHeaders
 
-__all__ = ["StreamDelivery", "options_for"]
+__all__ = ["StreamDelivery", "headers_of", "options_for"]
 
 
 class StreamDelivery(Delivery):
@@ -87,6 +88,21 @@ class StreamDelivery(Delivery):
     @property
     def _patience(self) -> float:
         return min(super()._patience, self._feed.patience)
+
+
+# Of every format; what the user sets wins.
+_STREAM_HEADERS = (
+    (b"cache-control", b"no-cache"),
+    (b"x-accel-buffering", b"no"),
+    NO_SNIFFING,
+)
+
+
+def headers_of(format: Format) -> RawHeaders:
+    """Return the headers of a stream in this format."""
+    media_type = format.media_type if is_plain(format) else "text/event-stream; charset=utf-8"
+    content_type = (b"content-type", media_type.encode("ascii"))
+    return (content_type, *_STREAM_HEADERS, *format.headers)
 
 
 def options_for(format: Format, options: StreamOptions) -> StreamOptions:

@@ -33,6 +33,7 @@ from .shapes.openapi import (
     object_of,
     parameter,
 )
+from .stream_routes import stream_operations
 
 __all__ = ["Operation", "Route", "routes"]
 
@@ -41,8 +42,8 @@ class Route(NamedTuple):
     """One of `ChatApp`'s routes.
 
     Attributes:
-        method: "GET" or "POST". What answers GET answers HEAD, too.
-        path: below the mount; "{id}" may hold slashes.
+        method: "GET", "POST" or "DELETE". What answers GET answers HEAD, too.
+        path: below the mount; of its parameters "{id}" may hold slashes.
         name: of the operation.
         operation: what is known of it.
     """
@@ -53,14 +54,20 @@ class Route(NamedTuple):
     operation: Operation
 
 
-def routes(formats: Iterable[RequestFormat]) -> list[Route]:
-    """All that a `ChatApp` with these formats answers."""
+def routes(formats: Iterable[RequestFormat], *, keeps_streams: bool = False) -> list[Route]:
+    """All that a `ChatApp` with these formats answers.
+
+    Args:
+        formats: its own.
+        keeps_streams: it has a store.
+    """
     known = [*formats]
     return [
         *(route for format in known for route in _answers(format)),
         *(_schema(format) for format in known if schema_of(format) is not None),
         Route("GET", "/models", "models", _models()),
         Route("GET", "/models/{id}", "model", _model()),
+        *(Route(*one) for one in (stream_operations(known) if keeps_streams else ())),
     ]
 
 

@@ -56,7 +56,8 @@ async def ask(app: Any, origin: str | None = PAGE, path: str = "/chat/completion
 ALLOWED = {
     "access-control-allow-origin": PAGE,
     "access-control-allow-credentials": "true",
-    "access-control-expose-headers": "retry-after, x-should-retry, x-run-id, location",
+    "access-control-expose-headers": "retry-after, x-should-retry, x-run-id, location, "
+    "x-workflow-run-id, x-workflow-stream-tail-index",
     "vary": "origin",
 }
 

@@ -29,8 +29,7 @@ class TextStream(Struct, frozen=True, kw_only=True):
     """The format of `POST /text`."""
 
     media_type: ClassVar[str] = "text/plain; charset=utf-8"
-    # Else a browser may wait for enough of it to guess what it is.
-    headers: ClassVar[tuple[tuple[bytes, bytes], ...]] = ((b"x-content-type-options", b"nosniff"),)
+    headers: ClassVar[tuple[tuple[bytes, bytes], ...]] = ()
     carries_raw: ClassVar[bool] = False
     route: ClassVar[str] = "/text"
     methods: ClassVar[tuple[Method, ...]] = ("POST",)
