@@ -2,7 +2,7 @@
 
 from .chat import ChatRequest
 from .conversation import ChatMessage
-from .decisions import Decision, decided, denial
+from .decisions import Decision, decided, denial, undecided
 from .pairs import NO_RESULT
 from .results import DENIED, told_of
 
@@ -15,4 +15,5 @@ __all__ = [
     "decided",
     "denial",
     "told_of",
+    "undecided",
 ]

@@ -11,7 +11,7 @@ from msgspec import Struct
 from .conversation import ChatMessage
 from .results import DENIED
 
-__all__ = ["Decision", "decided", "denial"]
+__all__ = ["Decision", "decided", "denial", "undecided"]
 
 
 class Decision(Struct, frozen=True):
@@ -43,10 +43,21 @@ class Decision(Struct, frozen=True):
             raise ValueError(f"the arguments for {self.name!r} are not JSON: {error}") from error
 
 
+def undecided(given: Iterable[Decision], messages: Iterable[ChatMessage]) -> list[Decision]:
+    """Those about calls that have no result among the messages: of others it is too late."""
+    answered = {message.tool_call_id for message in messages if message.role == "tool"}
+    return [decision for decision in given if decision.call_id not in answered]
+
+
 def decided(given: Iterable[Decision], messages: Iterable[ChatMessage]) -> list[Decision]:
-    """The decisions, with what the messages tell of their calls."""
+    """One decision for each call, with what the messages tell of it: nobody is to run a call twice,
+    or one that was denied, too."""
     calls = {call.get("id"): call for message in messages for call in message.tool_calls}
-    return [_with_call(decision, calls.get(decision.call_id)) for decision in given]
+    last: dict[str, Decision] = {}
+    for decision in given:
+        if decision.call_id not in last or last[decision.call_id].approved:
+            last[decision.call_id] = _with_call(decision, calls.get(decision.call_id))
+    return [*last.values()]
 
 
 def _with_call(decision: Decision, call: dict[str, Any] | None) -> Decision:

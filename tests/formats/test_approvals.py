@@ -15,6 +15,7 @@ from asgi_llmstream import (
     ChatRequest,
     Decision,
     Finish,
+    Text,
     ToolCall,
     ToolResult,
 )
@@ -262,6 +263,65 @@ def test_a_decision_is_news_until_the_model_has_spoken_or_its_call_has_run(
     check_openai(request.to_openai())
 
 
+def ag_ui_body(answers: list[bool], *more: Body) -> Body:
+    function = {"name": "delete", "arguments": "{}"}
+    calls = [{"id": "a", "type": "function", "function": function}]
+    said = {"id": "2", "role": "assistant", "toolCalls": calls}
+    resume = [
+        {"interruptId": "a", "status": "resolved", "payload": {"approved": approved}}
+        for approved in answers
+    ]
+    result = [{"id": "3", "role": "tool", "toolCallId": "a", **fields} for fields in more]
+    return {**ASK[AGUI], "messages": [*ASK[AGUI]["messages"], said, *result], "resume": resume}
+
+
+def events_body(answers: list[bool], *more: Body) -> Body:
+    calls = [{"id": "a", "type": "function", "function": {"name": "delete", "arguments": "{}"}}]
+    said = {"role": "assistant", "content": None, "tool_calls": calls}
+    result = [{"role": "tool", "tool_call_id": "a", **fields} for fields in more]
+    approvals = [{"call_id": "a", "approved": approved} for approved in answers]
+    return {"messages": [said, *result], "approvals": approvals}
+
+
+def responses_body(answers: list[bool], *more: Body) -> Body:
+    call = {"name": "delete", "arguments": "{}"}
+    asked = {"type": "mcp_approval_request", "id": "a", **call}
+    result = [
+        {"type": "mcp_call", "id": "m", **call, "approval_request_id": "a", "output": m["content"]}
+        for m in more
+    ]
+    responses = [
+        {"type": "mcp_approval_response", "approval_request_id": "a", "approve": approved}
+        for approved in answers
+    ]
+    return {"model": "m", "input": [asked, *result, *responses]}
+
+
+every_body = pytest.mark.parametrize(
+    ("format", "body"),
+    [(AGUI(), ag_ui_body), (Events(), events_body), (OpenAIResponses(), responses_body)],
+)
+
+
+@every_body
+@pytest.mark.parametrize("approved", [True, False])
+def test_it_is_too_late_to_decide_of_a_call_that_has_its_result(
+    format: RequestFormat, body: Callable[..., Body], approved: bool
+) -> None:
+    request = format.decode(body([approved], {"content": "deleted"}))
+    assert request.approvals == []
+    assert request.to_openai()[-1]["content"] == "deleted"
+
+
+@every_body
+@pytest.mark.parametrize("answers", [[True, True], [True, False], [False, True]])
+def test_a_call_is_decided_once_and_who_says_no_is_heard(
+    format: RequestFormat, body: Callable[..., Body], answers: list[bool]
+) -> None:
+    (decision,) = format.decode(body(answers)).approvals
+    assert decision.approved is all(answers)
+
+
 def test_only_the_assistants_own_calls_are_decided() -> None:
     body = ui_answers(wire(UIMessages(), CALL, Approval("a")), True, None)
     body["messages"][-1]["role"] = "user"
@@ -287,6 +347,13 @@ def test_a_client_that_would_run_the_call_unapproved_gets_an_error(format: Reque
     """Nobody said who runs it, so these have written it as the client's."""
     heard = hear(format, wire(format, ToolCall("a", "delete"), Approval("a")))
     assert heard.error == "A call waits for an approval, which this protocol cannot ask for."
+
+
+@every_mute
+def test_a_call_that_ran_while_the_human_was_asked_waits_for_nobody(format: RequestFormat) -> None:
+    said = (ToolCall("a", "delete"), Approval("a"), ToolResult("a", "deleted"), Text("Done."))
+    heard = hear(format, wire(format, *said))
+    assert (heard.said, heard.error) == ("Done.", None)
 
 
 @pytest.mark.anyio

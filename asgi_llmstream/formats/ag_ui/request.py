@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 from msgspec import Struct
 
-from ...request import ChatMessage, ChatRequest, Decision, decided, denial
+from ...request import ChatMessage, ChatRequest, Decision, decided, denial, undecided
 from ..shapes import chat, sealed
 from ..shapes.chat import file_part
 from ..shapes.fields import Name, bad_field, convert, missing
@@ -101,7 +101,7 @@ def _decisions(resumed: Iterable[_Resumed], messages: list[ChatMessage]) -> list
         for i, entry in enumerate(resumed)
         if entry.interrupt_id in calls
     ]
-    return decided(given, messages)
+    return decided(undecided(given, messages), messages)
 
 
 def _decision(entry: _Resumed, path: str) -> Decision:

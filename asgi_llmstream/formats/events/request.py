@@ -8,7 +8,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from ...errors import BadRequest
-from ...request import ChatMessage, ChatRequest, Decision, decided, denial
+from ...request import ChatMessage, ChatRequest, Decision, decided, denial, undecided
 from ..shapes.chat_body import decode_body
 from ..shapes.fields import ModelName, Name, convert
 
@@ -46,6 +46,6 @@ def _with_approvals(request: ChatRequest, answers: Any) -> ChatRequest:
         Decision(answer.call_id, answer.approved, answer.reason)
         for answer in convert(answers, list[_Answer], "approvals")
     ]
-    decisions = decided(given, request.messages)
+    decisions = decided(undecided(given, request.messages), request.messages)
     denials = [denial(decision) for decision in decisions if not decision.approved]
     return replace(request, messages=[*request.messages, *denials], approvals=decisions)

@@ -201,6 +201,7 @@ class _Reader:
         self.messages: list[ChatMessage] = []
         self.decisions: list[Decision] = []
         self._asked: set[str] = set()  # the ids of calls that an approval was asked for
+        self._ran: set[str] = set()  # and of those that have a result
         self._stateful = stateful
         self._thinking: list[dict[str, Any]] = []
         self._content: str | list[dict[str, Any]] | None = None
@@ -252,9 +253,12 @@ class _Reader:
         if result is not None:
             content = chat.as_text(result)
             self._add(ChatMessage(role="tool", content=content, tool_call_id=id, failed=failed))
+            self._ran.add(id)
             self.decisions = [d for d in self.decisions if d.call_id != id]
 
     def _read_approval(self, answer: _Approval) -> None:
+        if answer.approval_request_id in self._ran:
+            return
         decision = Decision(answer.approval_request_id, answer.approve, answer.reason)
         if decision.approved:
             self.end_turn()

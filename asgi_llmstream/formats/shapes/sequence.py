@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ...chunks import Approval
+from ...chunks import Approval, ToolResult
 from ...events import (
     Event,
     ItemAdded,
@@ -46,13 +46,15 @@ class Sequence:
         self.current: int | None = None
         self._waiting: dict[int, list[Event]] = {}
         self._clients: set[str] = set()  # the ids of its calls
-        self._unapproved = False
+        self._unapproved: set[str] = set()  # those of them that wait for an approval
 
     def feed(self, event: Event) -> list[Event]:
         """Return the events to write now. It need not be asked for deltas of the current part."""
         match event:
             case ItemAdded(item=Approval(call_id=id)):
-                self._unapproved |= id in self._clients
+                self._unapproved |= self._clients & {id}
+            case ItemAdded(item=ToolResult(id=id)):
+                self._unapproved.discard(id)
             case RunFinished(seq=seq, usage=usage) if self._unapproved:
                 return [RunFailed(seq, usage, *_UNAPPROVED)]
             case PartStarted(part=Part(kind="tool_call", runs_elsewhere=False, id=id)):
