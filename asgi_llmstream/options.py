@@ -73,8 +73,9 @@ class StreamOptions(Struct, frozen=True, kw_only=True, metaclass=_Named):
         store_timeout: how long a store may be away before a run that it keeps ends with that.
         block_warning: a producer that holds the event loop for longer at a time, so that nobody
             else is served, is named in the log, once.
-        shutdown_grace: how long streams may go on when the server shuts down. After it and
-            `close_timeout` also a `send` that is stuck is given up.
+        shutdown_grace: how long streams may go on when the server shuts down, and the bodies of
+            requests may take that still come. After it and `close_timeout` also a `send` that is
+            stuck is given up.
         max_body_size: the largest request body that `ChatApp` reads.
         max_body_depth: how deep its lists and objects may be nested.
         max_body_items: how many values may be in it, at any depth; an empty list or object counts

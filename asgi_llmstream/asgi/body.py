@@ -6,16 +6,20 @@ keep all other streams of the event loop waiting.
 
 from __future__ import annotations
 
+import math
 import threading
 from functools import partial
 from hashlib import sha256
 
-from ..errors import PayloadTooLarge
+import anyio
+
+from ..errors import PayloadTooLarge, ShuttingDown
 from ..formats.base import RequestFormat
 from ..formats.wire import decode_json
 from ..options import StreamOptions
 from ..producers import in_thread
 from ..request import ChatRequest
+from ..runtime import Ticker, draining
 from .http import Receive, Scope
 
 __all__ = ["digest", "read_request"]
@@ -47,9 +51,10 @@ async def read_request(
         digests: make the digest; "" if not.
 
     Raises:
-        LLMStreamError: if that is too large, or makes no request.
+        LLMStreamError: if that is too large, makes no request, or is not whole when the process
+            ends.
     """
-    body = await _read(scope, receive, options.max_body_size)
+    body = await _Upload(options).read(scope, receive)
     if body is None:
         return None
     question = digest(body) if digests else ""
@@ -73,26 +78,55 @@ def _decode(format: RequestFormat, body: bytes, options: StreamOptions) -> ChatR
     return format.decode(decode_json(body, options.max_body_depth, options.max_body_items))
 
 
-async def _read(scope: Scope, receive: Receive, limit: int | None) -> bytes | None:
-    """Return the request's body; None if the client left before it was whole.
+class _Upload:
+    """A request whose body still comes. Servers that are told to end wait for it, however slowly
+    it does: it has `shutdown_grace` then, as streams have."""
 
-    Args:
-        limit: how large it may be, in bytes.
+    def __init__(self, options: StreamOptions) -> None:
+        self._limit = options.max_body_size
+        self._grace = options.shutdown_grace
+        self._clock = options.clock
+        self._give_up_at = math.inf
+        self._scope = anyio.CancelScope()
 
-    Raises:
-        PayloadTooLarge: if it is larger.
-    """
-    for name, value in scope["headers"]:
-        if name == b"content-length" and limit is not None:
-            if value.isdigit() and int(value[:20]) > limit:
-                raise PayloadTooLarge()
-    body = bytearray()
-    while True:
-        message = await receive()
-        if message["type"] == "http.disconnect":
-            return None
-        body += message.get("body", b"")
-        if limit is not None and len(body) > limit:
+    async def read(self, scope: Scope, receive: Receive) -> bytes | None:
+        """Return the body; None if the client left before it was whole.
+
+        Raises:
+            PayloadTooLarge: if it is larger than it may be.
+            ShuttingDown: if the process is told to end, and it has not come in time.
+        """
+        for name, value in scope["headers"]:
+            if name == b"content-length" and value.isdigit():
+                self._check_size(int(value[:20]))
+        ticker = Ticker.current(self._clock)
+        ticker.add(self, math.inf)
+        try:
+            with self._scope:
+                return await self._read(receive)
+        finally:
+            ticker.remove(self)
+        raise ShuttingDown()
+
+    async def _read(self, receive: Receive) -> bytes | None:
+        body = bytearray()
+        while True:
+            message = await receive()
+            if message["type"] == "http.disconnect":
+                return None
+            body += message.get("body", b"")
+            self._check_size(len(body))
+            if not message.get("more_body", False):
+                return bytes(body)
+
+    def _check_size(self, size: int) -> None:
+        if self._limit is not None and size > self._limit:
             raise PayloadTooLarge()
-        if not message.get("more_body", False):
-            return bytes(body)
+
+    def tick(self, now: float) -> float:
+        if draining() and self._grace is not None:
+            self._give_up_at = min(self._give_up_at, now + self._grace)
+        if now < self._give_up_at:
+            return self._give_up_at
+        self._scope.cancel()
+        return math.inf

@@ -335,6 +335,35 @@ anyio.run(main)
 """)
 
 
+@pytest.mark.parametrize("backend", ["asyncio", "trio"])
+@pytest.mark.parametrize("comes_first", ['{"type": "http.request", "more_body": True}', ""])
+def test_a_body_that_does_not_come_holds_up_no_process(backend: str, comes_first: str) -> None:
+    """As uvicorn and granian wait for open requests, who uploads slowly could."""
+    assert_passes(f"""
+messages = [{comes_first}]
+async def receive():
+    if messages:
+        return messages.pop()
+    waits.set()
+    await anyio.sleep_forever()
+async def send(message):
+    sent.append(message)
+async def main():
+    app = ChatApp(lambda request: "Hello", options=StreamOptions(shutdown_grace=0.05))
+    scope = {{"type": "http", "method": "POST", "path": "/chat/completions",
+             "query_string": b"", "headers": [(b"content-type", b"application/json")]}}
+    with anyio.fail_after(5):
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(app, scope, receive, send)
+            await waits.wait()
+            drain()
+    assert sent[0]["status"] == 503
+from asgi_llmstream import ChatApp
+waits, sent = anyio.Event(), []
+anyio.run(main, backend={backend!r})
+""")
+
+
 def test_nothing_happens_at_import() -> None:
     assert_passes("""
 for sig in (signal.SIGTERM, signal.SIGINT):
