@@ -17,8 +17,11 @@ import anyio
 
 from asgi_llmstream import ChatMessage, ChatRequest, Message
 from asgi_llmstream.chunks import (
+    Approval,
     Chunk,
+    Data,
     Finish,
+    Metadata,
     Reasoning,
     Text,
     ToolCall,
@@ -26,7 +29,7 @@ from asgi_llmstream.chunks import (
     ToolResult,
 )
 from asgi_llmstream.events import Event, merge
-from asgi_llmstream.formats import DEFAULT_FORMATS, Format, RequestFormat
+from asgi_llmstream.formats import DEFAULT_FORMATS, Format, OpenAIResponses, RequestFormat
 from asgi_llmstream.lifecycle import Lifecycle
 from asgi_llmstream.sse import Decoder, ServerSentEvent, parse_sse
 from asgi_llmstream.stores import MemoryStore, NewRun
@@ -110,7 +113,15 @@ def interleaved(n: int) -> Iterator[Chunk]:
         yield ToolCallDelta(i, f"other_{i}", "f")
 
 
-ANSWERS = (parts, one_turn, strangers, one_id, interleaved)
+def values(n: int) -> Iterator[Chunk]:
+    """Data that a later one of its name and id replaces, fields of metadata, and questions."""
+    for i in range(n):
+        yield Data("d", i, id=f"{i}")
+        yield Metadata({f"{i}": i})
+        yield from (ToolCall(f"call_{i}", "f", "{}", by="server"), Approval(f"call_{i}"))
+
+
+ANSWERS = (parts, one_turn, strangers, one_id, interleaved, values)
 
 
 def message_of(chunks: Iterator[Chunk]) -> Message:
@@ -166,15 +177,21 @@ def message_text(n: int) -> Callable[[], object]:
     return lambda: message.text
 
 
+@case("Message.metadata")
+def message_metadata(n: int) -> Callable[[], object]:
+    message = message_of(values(n))
+    return lambda: message.metadata
+
+
 @case("merge")
 def merged(n: int) -> Callable[[], object]:
     events = events_of(interleaved(n))
     return lambda: merge(events)
 
 
-def _add_format(format: Format) -> None:
+def _add_format(format: Format, answer: Callable[[int], Iterator[Chunk]]) -> None:
     def write(n: int) -> Callable[[], object]:
-        events = events_of(interleaved(n))
+        events = events_of(answer(n))
 
         def encode_all() -> None:
             encode = format.encoder()
@@ -183,11 +200,12 @@ def _add_format(format: Format) -> None:
 
         return encode_all
 
-    CASES[f"{type(format).__name__} out"] = write
+    CASES[f"{type(format).__name__} out, {answer.__name__}"] = write
 
 
 for format in DEFAULT_FORMATS:
-    _add_format(format)
+    _add_format(format, interleaved)
+    _add_format(format, values)
 
 
 # Stores.
@@ -249,6 +267,21 @@ def _add_requests() -> None:
 
 
 _add_requests()
+
+
+@case("OpenAIResponses in, approvals")
+def approvals(n: int) -> Callable[[], object]:
+    call = {"name": "f", "arguments": "{}"}
+    ids = [f"call_{i}" for i in range(n)]
+    asked = [{"type": "mcp_approval_request", "id": id, **call} for id in ids]
+    answers = [
+        {"type": "mcp_approval_response", "approval_request_id": id, "approve": True} for id in ids
+    ]
+    results = [
+        {"type": "mcp_call", "id": "m", "approval_request_id": id, "output": "r", **call}
+        for id in ids
+    ]
+    return lambda: OpenAIResponses().decode({"input": [*asked, *answers, *results], "model": "m"})
 
 
 def request(n: int) -> ChatRequest:

@@ -3,7 +3,7 @@
 Private: the root shows `Message` and `MessageToolCall`.
 """
 
-from .content import MessagePart, MessageToolCall, merged
+from .content import MessagePart, MessageToolCall, merge_fields
 from .message import Message
 
-__all__ = ["Message", "MessagePart", "MessageToolCall", "merged"]
+__all__ = ["Message", "MessagePart", "MessageToolCall", "merge_fields"]

@@ -10,7 +10,7 @@ import msgspec
 from ..chunks import Chunk, Reasoning, Refusal, RunBy, Step, Text, ToolCall
 from ..events import Item, Part, PartKind
 
-__all__ = ["Content", "MessagePart", "MessageToolCall", "chunks_of_content", "merged"]
+__all__ = ["Content", "MessagePart", "MessageToolCall", "chunks_of_content", "merge_fields"]
 
 
 class MessageToolCall(msgspec.Struct, frozen=True):
@@ -101,11 +101,11 @@ def _chunk_of(part: MessagePart) -> Chunk:
     return Text(part.text)
 
 
-def merged(fields: dict[str, Any], more: dict[str, Any]) -> dict[str, Any]:
-    """Return the fields with more of them, objects merged field by field."""
-    both = {
-        name: merged(fields[name], more[name])
-        for name in fields.keys() & more.keys()
-        if isinstance(fields[name], dict) and isinstance(more[name], dict)
-    }
-    return fields | more | both
+def merge_fields(fields: dict[str, Any], more: dict[str, Any]) -> dict[str, Any]:
+    """Put more into the fields, objects field by field, and return them. `more` stays as it is."""
+    for name, value in more.items():
+        if isinstance(value, dict):
+            before = fields.get(name)
+            value = merge_fields(before if isinstance(before, dict) else {}, value)
+        fields[name] = value
+    return fields

@@ -41,7 +41,7 @@ from ..events import (
 )
 from ..lifecycle import Lifecycle, without_halves
 from ..sources import Reading
-from .content import Content, MessagePart, MessageToolCall, chunks_of_content, merged
+from .content import Content, MessagePart, MessageToolCall, chunks_of_content, merge_fields
 from .history import turns_of
 from .stored import Stored, restored, stored
 
@@ -76,6 +76,7 @@ class Message:
         self.native_finish_reason: str | None = None
         self.finish_details: dict[str, Any] | None = None
         self._growing: dict[int, MessagePart] = {}
+        self._places: dict[tuple[str, str], int] = {}  # of data that have an id
         self._lifecycle: Lifecycle | None = None
         self._reading = Reading()
 
@@ -129,10 +130,10 @@ class Message:
         if isinstance(item, Raw) or (isinstance(item, Data) and item.transient):
             return
         if isinstance(item, Data) and item.id is not None:
-            for place, before in enumerate(self.content):
-                if isinstance(before, Data) and (before.name, before.id) == (item.name, item.id):
-                    self.content[place] = item
-                    return
+            place = self._places.setdefault((item.name, item.id), len(self.content))
+            if place < len(self.content):
+                self.content[place] = item
+                return
         self.content.append(item)
 
     def _text_of(self, kind: PartKind) -> str:
@@ -208,7 +209,7 @@ class Message:
         fields: dict[str, Any] = {}
         for item in self.content:
             if isinstance(item, Metadata):
-                fields = merged(fields, item.fields)
+                merge_fields(fields, item.fields)
         return fields
 
     def to_openai(self) -> list[Any]:

@@ -67,7 +67,7 @@ from ...events import (
     StepEnded,
     StepStarted,
 )
-from ...message import merged
+from ...message import merge_fields
 from ...request import ChatRequest
 from ..base import Encoder, Method
 from ..shapes.chat import told_of
@@ -238,7 +238,7 @@ class _Encoder:
             case Data(name=name, value=value):
                 return _event("CUSTOM", name=name, value=value)
             case Metadata(fields=fields):
-                self._metadata = merged(self._metadata, fields)
+                merge_fields(self._metadata, fields)
                 return b""
             case State(value=value):
                 return _event("STATE_SNAPSHOT", snapshot=value)

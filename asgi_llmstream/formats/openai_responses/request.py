@@ -7,6 +7,7 @@ in `ChatRequest.body` only.
 
 from __future__ import annotations
 
+from itertools import chain
 from typing import Any
 
 from msgspec import Struct
@@ -178,7 +179,8 @@ def _messages(
     for i, item in enumerate(given):
         reader.read(item, f"input[{i}]")
     reader.end_turn()
-    return reader.messages, decided(reader.decisions, reader.messages)
+    answers = chain.from_iterable(reader.decisions.values())
+    return reader.messages, decided(answers, reader.messages)
 
 
 def _kind(item: dict[str, Any]) -> Any:
@@ -194,12 +196,12 @@ class _Reader:
 
     Attributes:
         messages: of all turns that ended.
-        decisions: about the calls of the last of them.
+        decisions: about the calls of the last of them, by their ids.
     """
 
     def __init__(self, stateful: bool) -> None:
         self.messages: list[ChatMessage] = []
-        self.decisions: list[Decision] = []
+        self.decisions: dict[str, list[Decision]] = {}
         self._asked: set[str] = set()  # the ids of calls that an approval was asked for
         self._ran: set[str] = set()  # and of those that have a result
         self._stateful = stateful
@@ -254,7 +256,7 @@ class _Reader:
             content = chat.as_text(result)
             self._add(ChatMessage(role="tool", content=content, tool_call_id=id, failed=failed))
             self._ran.add(id)
-            self.decisions = [d for d in self.decisions if d.call_id != id]
+            self.decisions.pop(id, None)
 
     def _read_approval(self, answer: _Approval) -> None:
         if answer.approval_request_id in self._ran:
@@ -264,7 +266,7 @@ class _Reader:
             self.end_turn()
         else:
             self._add(denial(decision))
-        self.decisions.append(decision)
+        self.decisions.setdefault(decision.call_id, []).append(decision)
 
     def _read_reasoning(self, reasoning: _Reasoning) -> None:
         if self._content is not None or self._calls:
@@ -279,7 +281,7 @@ class _Reader:
 
     def end_turn(self) -> None:
         if self._content is not None or self._calls:
-            self.decisions = []
+            self.decisions = {}
             turn = ChatMessage(
                 role="assistant",
                 content=self._content,
