@@ -1,4 +1,4 @@
-"""One run on two hosts and a store that is late, lossy and sometimes away, as the dice will have it.
+"""One run on two hosts and a store that is late, lossy and sometimes away, as dice have it.
 
 All of it in virtual time. What has to hold of each schedule is in `Schedule.check`.
 """
@@ -12,6 +12,7 @@ from contextlib import suppress
 from typing import Any
 
 import anyio
+import anyio.lowlevel
 
 from asgi_llmstream import StreamOptions, StreamResult
 from asgi_llmstream.chunks import Reasoning, Text, ToolCallDelta
@@ -247,8 +248,8 @@ class Schedule:
 
 
 def _check_connection(truth: list[Event], cursor: int, events: list[Event]) -> None:
-    """What one connection brought stands behind its cursor; of its own is an explicit end at most."""
-    own = [e for e in events if e.seq <= cursor or e.seq == 0]
+    """What one connection brought stands behind its cursor; its own is an explicit end at most."""
+    own: list[Event] = []
     last = cursor
     true: list[Event] = []
     for event in events:
@@ -273,7 +274,7 @@ def simulate(seed: int, store: type[MemoryStore] = MemoryStore) -> None:
 
     async def main() -> None:
         await Schedule(seed, store).run()
-        await anyio.sleep(0)
+        await anyio.lowlevel.checkpoint()
 
     try:
         run_virtually(main())
