@@ -83,7 +83,7 @@ class StreamOptions(Struct, frozen=True, kw_only=True, metaclass=_Named):
         max_streams: how many streams a `ChatApp`, or what is below an `LLMStreamMiddleware`, may
             have at the same time; more get a 503.
         max_readers: how many may read a stream that a store keeps, at the same time and in one
-            process, beside the client that asked for it; more get a 429.
+            process; more get a 429. The client that asked for it is one of them.
         max_chunk_size: the largest chunk: its text or data, in characters.
         max_message_size: the largest answer: text, reasoning, tool calls, files and all data
             together, in characters.
