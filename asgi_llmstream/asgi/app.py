@@ -44,8 +44,9 @@ from .http import (
     send_empty,
     send_json,
 )
-from .kept import Identify, keeping_of
+from .kept import Identify, Keeping, keeping_of
 from .models import Models, asks_for_anthropic
+from .responses import Responses, responses_of, storing
 from .stream import LLMStream
 from .streams import Streams
 
@@ -113,14 +114,20 @@ class ChatApp(Dispatcher):
         door = Door(options, on_finish, options.max_streams)
         super().__init__(door, Cors(cors), prefix, keeping_of(store, identify, on_busy))
         self.formats = formats_of(formats)
+        if store is not None:
+            self.formats = tuple(map(storing, self.formats))
         self._by_route = {format.route: format for format in self.formats}
         known = ((f"{format.route}/schema", schema_of(format)) for format in self.formats)
         self._schemas = {path: dumps(schema) for path, schema in known if schema is not None}
         self.answer = answer
         self._models = Models(models_of(models), any_model, int(options.clock.time()))
-        self._streams: Streams | None = None
-        if self._keeping is not None:
-            self._streams = Streams(self._keeping, self.formats, door)
+        self._responses: Responses | None = None
+        self._kept: list[Responses | Streams] = []
+        if (keeping := self._keeping) is not None:
+            self._kept = [Streams(keeping, self.formats, door)]
+            if (responses := responses_of(keeping, self.formats, door)) is not None:
+                self._responses = responses
+                self._kept.append(responses)
 
     @property
     def keeps_streams(self) -> bool:
@@ -136,7 +143,11 @@ class ChatApp(Dispatcher):
     def _has(self, path: str) -> bool:
         if path in self._by_route or path in self._schemas or self._models.handlers(path):
             return True
-        return self._streams is not None and bool(self._streams.handlers(path))
+        return bool(self._kept_handlers(path))
+
+    def _kept_handlers(self, path: str) -> dict[str, Handler]:
+        """Return what answers for the streams that a store keeps."""
+        return next(filter(None, (room.handlers(path) for room in self._kept)), {})
 
     def _format_for(self, path: str, scope: Scope) -> Format:
         """Return the format whose errors the client understands."""
@@ -149,9 +160,7 @@ class ChatApp(Dispatcher):
             return dict.fromkeys(format.methods, partial(self._converse, format))
         if schema := self._schemas.get(path):
             return {"GET": partial(_send_schema, schema)}
-        if handlers := self._models.handlers(path):
-            return handlers
-        if self._streams is not None and (handlers := self._streams.handlers(path)):
+        if handlers := self._models.handlers(path) or self._kept_handlers(path):
             return handlers
         raise NotFound(_nothing_at(path, self._by_route, scope.get("root_path", "")))
 
@@ -174,7 +183,10 @@ class ChatApp(Dispatcher):
                 self._door.check()  # a server that ends may say so of a client that has not left
                 return  # the client left while it was still asking
             request, question = asked
-        await self._stream(request, format.for_request(request), question, scope, receive, send)
+        keeping, format = self._keeping, format.for_request(request)
+        if self._responses is not None:
+            request, format, keeping = await self._responses.prepared(request, format, scope)
+        await self._stream(request, format, keeping, question, scope, receive, send)
 
     def _is_over_for(self, scope: Scope) -> bool:
         """Return whether an `EventSource` asks again, and cannot have more."""
@@ -185,6 +197,7 @@ class ChatApp(Dispatcher):
         self,
         request: ChatRequest,
         format: RequestFormat,
+        keeping: Keeping | None,
         question: str,
         scope: Scope,
         receive: Receive,
@@ -200,7 +213,7 @@ class ChatApp(Dispatcher):
             model=request.model,
             whole=not request.stream,
         )
-        keeping = self._keeping and self._keeping.beside(format.route, scope)
+        keeping = keeping and keeping.beside(format.route, scope)
         await stream.answer(self._door, scope, receive, send, request, keeping, question)
 
 

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import math
 import threading
+from collections.abc import Callable
 from functools import partial
 from hashlib import sha256
+from typing import Any
 
 import anyio
 
@@ -22,7 +24,7 @@ from ..request import ChatRequest
 from ..runtime import Ticker, draining
 from .http import Receive, Scope
 
-__all__ = ["digest", "read_request"]
+__all__ = ["decoded", "digest", "read_json", "read_request"]
 
 # Bytes that are decoded at once, in a few milliseconds however they are filled.
 _AT_ONCE = 64 * 1024
@@ -58,10 +60,26 @@ async def read_request(
     if body is None:
         return None
     question = digest(body) if digests else ""
-    decode = partial(_decode, format, body, options)
-    if len(body) <= _AT_ONCE:
-        return decode(), question
-    return await in_thread(partial(_in_turn, decode)), question
+    return await decoded(partial(_decode, format, body, options), len(body)), question
+
+
+async def read_json(
+    scope: Scope, receive: Receive, options: StreamOptions
+) -> dict[str, Any] | None:
+    """Return the object that a small request's body is; None if the client left.
+
+    Raises:
+        LLMStreamError: if it is none, or too large.
+    """
+    body = await _read(scope, receive, min(_AT_ONCE, options.max_body_size or _AT_ONCE))
+    return None if body is None else decode_json(body, options.max_body_depth)
+
+
+async def decoded(decode: Callable[[], ChatRequest], size: int) -> ChatRequest:
+    """Return what `decode` makes of so many bytes: of many in a thread."""
+    if size <= _AT_ONCE:
+        return decode()
+    return await in_thread(partial(_in_turn, decode))
 
 
 def digest(asked: bytes) -> str:
@@ -69,7 +87,7 @@ def digest(asked: bytes) -> str:
     return sha256(asked).hexdigest()
 
 
-def _in_turn(decode: partial[ChatRequest]) -> ChatRequest:
+def _in_turn(decode: Callable[[], ChatRequest]) -> ChatRequest:
     with _turn:
         return decode()
 

@@ -15,7 +15,7 @@ from msgspec.structs import replace
 from ..arguments import check_identify, check_key, check_on_busy, check_store
 from ..errors import BadRequest
 from ..events import Event, RunStarted
-from ..formats.base import Encoder, Format, counts_events, cursors_of
+from ..formats.base import Encoder, Format, counts_events, cursors_of, takes_merged
 from ..formats.shapes.frames import behind, with_cursors
 from ..options import StreamOptions
 from ..request import ChatRequest
@@ -52,12 +52,15 @@ class Keeping(Struct, frozen=True):
             may read it.
         on_busy: what a new request does to the live run of its conversation.
         path: where a client finds the routes of the runs, if that is known.
+        background: for a request whose run goes on whatever its client does: answers it, with these
+            headers, once the run has begun, if it wants no stream.
     """
 
     store: StreamStore
     identify: Identify | None = None
     on_busy: OnBusy = "replace"
     path: str | None = None
+    background: Callable[[NewRun, RawHeaders, Send], Awaitable[None]] | None = None
 
     @property
     def host(self) -> Host:
@@ -235,19 +238,27 @@ class Reading(Struct):
     whole: bool = False
 
     async def deliver(
-        self, following: Following, receive: Receive, send: Send, encode: Encoder | None = None
+        self,
+        following: Following,
+        receive: Receive,
+        send: Send,
+        encode: Encoder | None = None,
+        *,
+        merges: bool = True,
+        has_begun: bool = False,
     ) -> None:
         """Deliver what is read.
 
         Args:
             following: reads the run.
             receive: the server's, as is the other.
-            encode: see `StreamDelivery`.
+            encode: see `StreamDelivery`, as for the others.
         """
         kind: type[Delivery] = WholeDelivery if self.whole else StreamDelivery
         how: dict[str, Any] = {"status": self.status, "headers": self.headers}
         if not self.whole:
-            how |= {"encode": encode, "merges": not counts_events(self.format)}
+            merges = merges and takes_merged(self.format)
+            how |= {"encode": encode, "merges": merges, "has_begun": has_begun}
         delivery = kind(following, following, self.format, self.options, send, **how)
         await delivery.run(receive)
 
@@ -287,7 +298,7 @@ async def resume(
     following = keeping.host.follow(
         owner,
         cursor.run,
-        merges=not counts_events(format),
+        merges=takes_merged(format),
         announces=True,
         at_most=reading.options.max_readers,
     )

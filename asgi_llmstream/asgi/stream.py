@@ -10,7 +10,7 @@ from functools import partial
 from ..arguments import check_on_finish, check_producer, explains, format_of, options_of
 from ..errors import LLMStreamError
 from ..formats import AnyFormat, OpenAIChat
-from ..formats.base import Format, answers_whole, counts_events, has_envelope
+from ..formats.base import Format, answers_whole, has_envelope, takes_merged
 from ..message import Message
 from ..options import DEFAULT_OPTIONS, StreamOptions
 from ..producers import Producer, discard, is_reusable
@@ -240,13 +240,17 @@ class LLMStream:
             if begun is None or not begun.epoch:
                 await discard(producer)
         run = begun.state.run
+        reading = self._reading(keeping, options, run.id)
+        if self._whole and keeping.background is not None:
+            await keeping.background(run, reading.headers, send)
+            return
+        ends_run = options.on_disconnect == "cancel" and keeping.background is None
         following = host.follow(
             run.owner,
             run.id,
-            ends_run=bool(begun.epoch) and options.on_disconnect == "cancel",
-            merges=not counts_events(self._format),
+            ends_run=bool(begun.epoch) and ends_run,
+            merges=takes_merged(self._format),
         )
-        reading = self._reading(keeping, options, run.id)
         await reading.deliver(following, receive, send, encoder_of(self._format, run.id))
 
     async def _resume(

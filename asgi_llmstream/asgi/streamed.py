@@ -7,7 +7,7 @@ from typing import Any
 from msgspec.structs import replace
 
 from ..events import RunFinished, Terminal
-from ..formats.base import Encoder, Format, is_plain, says_failures
+from ..formats.base import Encoder, Format, counts_bytes, is_plain, says_failures
 from ..options import StreamOptions
 from ..runtime import Feed, Framing
 from .delivery import Delivery, Phase
@@ -25,6 +25,8 @@ class StreamDelivery(Delivery):
         encode: an encoder of the format that has seen what the reader begins behind; a new one,
             if left out.
         merges: see `Feed`.
+        has_begun: the client knows of the stream already: its headers do not wait, and a failure
+            before the first word is told in it.
         args: as `Delivery`'s, as are the named ones.
     """
 
@@ -34,10 +36,12 @@ class StreamDelivery(Delivery):
         framing: Framing | None = None,
         encode: Encoder | None = None,
         merges: bool = True,
+        has_begun: bool = False,
         **kwargs: Any,
     ) -> None:
         super().__init__(*args, **kwargs)
         self._framing = framing
+        self._waits = framing is None and not has_begun
         self._says_failures = framing is None and says_failures(self._format)
         self._feed = Feed(
             self._reader,
@@ -49,7 +53,7 @@ class StreamDelivery(Delivery):
         )
 
     async def _deliver(self) -> None:
-        if self._framing is None and (failed := await self._feed.begin()) is not None:
+        if self._waits and (failed := await self._feed.begin()) is not None:
             await self._send_error(failed)
             return
         await self._start(self._status, self._headers)
@@ -107,5 +111,7 @@ def headers_of(format: Format) -> RawHeaders:
 
 def options_for(format: Format, options: StreamOptions) -> StreamOptions:
     """Return the options of a stream in this format: one that is no event stream has no
-    heartbeats."""
-    return replace(options, heartbeat_interval=None) if is_plain(format) else options
+    heartbeats, and one whose client counts bytes."""
+    if is_plain(format) or counts_bytes(format):
+        return replace(options, heartbeat_interval=None)
+    return options

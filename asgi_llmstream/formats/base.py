@@ -24,12 +24,14 @@ __all__ = [
     "Schema",
     "WholeFormat",
     "answers_whole",
+    "counts_bytes",
     "counts_events",
     "cursors_of",
     "has_envelope",
     "is_plain",
     "says_failures",
     "schema_of",
+    "takes_merged",
 ]
 
 Encoder = Callable[[Event], bytes]
@@ -183,3 +185,14 @@ def cursors_of(format: Format) -> Literal["own", "added"] | None:
 def counts_events(format: Format) -> bool:
     """Tell whether its clients count events."""
     return hasattr(format, "counts_events")
+
+
+def counts_bytes(format: Format) -> bool:
+    """Tell whether the client comes back with how many bytes it has: nothing may stand between
+    events that is none of the run's (`OpenAIChat(counts_bytes=True)`)."""
+    return bool(getattr(format, "counts_bytes", False))
+
+
+def takes_merged(format: Format) -> bool:
+    """Tell whether deltas that wait together may go out as one."""
+    return not (counts_events(format) or counts_bytes(format))

@@ -57,12 +57,15 @@ class OpenAIChat(Struct, frozen=True, kw_only=True):
             error and never see it; some others wait for it.
         offered: the names of the tools that the client runs: calls of others are the server's.
             If None all are the client's, unless a call says otherwise. Requests set it.
+        counts_bytes: whether the client comes back with how many bytes it has, as llama.cpp's
+            page does: then tokens go out one by one, without heartbeats. Requests set it.
     """
 
     include_usage: bool = False
     reasoning_field: str = "reasoning_content"
     done_after_error: bool = True
     offered: frozenset[str] | None = None
+    counts_bytes: bool = False
 
     headers: ClassVar[tuple[tuple[bytes, bytes], ...]] = ()
     carries_raw: ClassVar[bool] = False

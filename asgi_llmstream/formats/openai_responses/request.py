@@ -16,6 +16,7 @@ from ...errors import BadRequest
 from ...request import ChatMessage, ChatRequest, Decision, decided, denial
 from ..shapes import chat, sealed
 from ..shapes.fields import ModelName, Name, bad_field, convert, given
+from .stored import is_reference
 
 __all__ = ["decode_request"]
 
@@ -37,6 +38,7 @@ class _Body(Struct):
     instructions: str | None = None
     stream: bool | None = None
     background: bool | None = None
+    store: bool | None = None
     previous_response_id: str | None = None
     conversation: str | dict[str, Any] | None = None
     max_output_tokens: int | None = None
@@ -98,20 +100,22 @@ class _Reasoning(Struct):
 _ROLES = ("system", "developer", "user", "assistant")
 
 
-def decode_request(raw: dict[str, Any], *, stateful: bool = False) -> ChatRequest:
-    """The body of `POST /responses`, checked.
+def decode_request(
+    raw: dict[str, Any], *, stateful: bool = False, stored: bool = False
+) -> ChatRequest:
+    """The body of `POST /responses`, checked. What it refers to is left out.
 
     Args:
-        stateful: see `OpenAIResponses`.
+        stateful: see `OpenAIResponses`, as for the other.
 
     Raises:
         BadRequest: if a field is missing or of the wrong type, or asks for what this server does
             not do; `param` names the field.
     """
     parsed = convert(raw, _Body)
-    _check(parsed, stateful)
-    messages, decisions = _messages(parsed.input, stateful)
-    if not messages and not stateful:
+    _check(parsed, stateful, stored)
+    messages, decisions = _messages(parsed.input, stateful or stored)
+    if not (messages or stateful or (stored and _refers(parsed))):
         raise bad_field("input", "must not be empty")
     if parsed.instructions:
         messages.insert(0, ChatMessage(role="system", content=parsed.instructions))
@@ -152,14 +156,21 @@ def _response_format(format: dict[str, Any]) -> dict[str, Any]:
     return chat.json_schema(**given(format, ("name", "schema", "description", "strict")))
 
 
-def _check(body: _Body, stateful: bool) -> None:
-    if body.background:
+def _check(body: _Body, stateful: bool, stored: bool) -> None:
+    if body.background and not stored:
         raise bad_field("background", "is not supported: the answer goes to who asks for it")
-    if stateful:
-        return
-    for name in ("previous_response_id", "conversation"):
-        if getattr(body, name) is not None:
-            raise _not_kept(name)
+    if body.background and body.store is False:
+        raise bad_field("background", "is for responses that are stored")
+    if body.previous_response_id is not None and not (stateful or stored):
+        raise _not_kept("previous_response_id")
+    if body.conversation is not None and not stateful:
+        raise _not_kept("conversation")
+
+
+def _refers(body: _Body) -> bool:
+    if body.previous_response_id is not None:
+        return True
+    return not isinstance(body.input, str) and any(map(is_reference, body.input))
 
 
 def _not_kept(path: str) -> BadRequest:
@@ -171,11 +182,11 @@ def _not_kept(path: str) -> BadRequest:
 
 
 def _messages(
-    given: str | list[dict[str, Any]], stateful: bool
+    given: str | list[dict[str, Any]], may_refer: bool
 ) -> tuple[list[ChatMessage], list[Decision]]:
     if isinstance(given, str):
         return [ChatMessage(role="user", content=given)] if given else [], []
-    reader = _Reader(stateful)
+    reader = _Reader(may_refer)
     for i, item in enumerate(given):
         reader.read(item, f"input[{i}]")
     reader.end_turn()
@@ -185,9 +196,7 @@ def _messages(
 
 def _kind(item: dict[str, Any]) -> Any:
     # Messages and references may leave it out.
-    if kind := item.get("type"):
-        return kind
-    return "item_reference" if "id" in item and "role" not in item else "message"
+    return "item_reference" if is_reference(item) else item.get("type") or "message"
 
 
 class _Reader:
@@ -199,12 +208,12 @@ class _Reader:
         decisions: about the calls of the last of them, by their ids.
     """
 
-    def __init__(self, stateful: bool) -> None:
+    def __init__(self, may_refer: bool) -> None:
         self.messages: list[ChatMessage] = []
         self.decisions: dict[str, list[Decision]] = {}
         self._asked: set[str] = set()  # the ids of calls that an approval was asked for
         self._ran: set[str] = set()  # and of those that have a result
-        self._stateful = stateful
+        self._may_refer = may_refer
         self._thinking: list[dict[str, Any]] = []
         self._content: str | list[dict[str, Any]] | None = None
         self._calls: list[dict[str, Any]] = []
@@ -229,7 +238,7 @@ class _Reader:
                 self._read_approval(convert(item, _Approval, at))
             case "reasoning":
                 self._read_reasoning(convert(item, _Reasoning, at))
-            case "item_reference" if not self._stateful:
+            case "item_reference" if not self._may_refer:
                 raise _not_kept(at)
 
     def _read_message(self, message: _Message, at: str) -> None:

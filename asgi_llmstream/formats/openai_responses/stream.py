@@ -34,6 +34,7 @@ follow each other, since clients' accumulators take calls that grow beside each 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, ClassVar
 
 import msgspec
@@ -52,6 +53,7 @@ from ...events import (
     RunFailed,
     RunFinished,
     RunStarted,
+    merge,
 )
 from ...message import Message
 from ...request import ChatRequest, Decision
@@ -62,7 +64,7 @@ from ..shapes.failures import error_object, failed
 from ..shapes.fields import given
 from ..shapes.replay import replay
 from ..shapes.sealed import seal_of
-from ..shapes.sequence import Sequence
+from ..shapes.sequence import Sequence as InSequence
 from ..wire import dumps, quote
 from .output import Output, ServerCalls
 from .request import decode_request
@@ -70,6 +72,7 @@ from .words import (
     DELTAS,
     ECHOED,
     INCOMPLETE,
+    Item,
     body_of,
     inner_of,
     item_id,
@@ -89,6 +92,9 @@ class OpenAIResponses(Struct, frozen=True, kw_only=True):
         stateful: whether `answer` keeps responses itself and finds them by what the body says:
             `previous_response_id`, `conversation`, and items of type `item_reference`. If not,
             a request with one of these is refused, since its conversation would be cut.
+        stored: whether a store keeps responses, so that requests may refer to them and go on in
+            the background. `ChatApp(store=...)` sets it.
+        input: the whole conversation that the response answers, as items; of one that is stored.
         echo: fields of the response that repeat the request's. Requests set them.
         offered: the names of the tools that the client runs: calls of others are the server's.
             If None all are the client's, unless a call says otherwise. Requests set it.
@@ -96,6 +102,8 @@ class OpenAIResponses(Struct, frozen=True, kw_only=True):
     """
 
     stateful: bool = False
+    stored: bool = False
+    input: list[Item] = field(default_factory=list)
     echo: dict[str, Any] = field(default_factory=dict)
     offered: frozenset[str] | None = None
     decided: tuple[Decision, ...] = ()
@@ -113,7 +121,7 @@ class OpenAIResponses(Struct, frozen=True, kw_only=True):
         return dumps(error_object(error))
 
     def decode(self, fields: dict[str, Any], /) -> ChatRequest:
-        return decode_request(fields, stateful=self.stateful)
+        return decode_request(fields, stateful=self.stateful, stored=self.stored)
 
     def for_request(self, request: ChatRequest) -> OpenAIResponses:
         return msgspec.structs.replace(
@@ -122,6 +130,18 @@ class OpenAIResponses(Struct, frozen=True, kw_only=True):
             offered=request.offered,
             decided=tuple(request.approvals),
         )
+
+    def answering(self, items: list[Item], *, background: bool = False) -> OpenAIResponses:
+        """This format, for a response that is stored with the conversation that it answers."""
+        echo = {**self.echo, "store": True, "background": background}
+        return msgspec.structs.replace(self, input=items, echo=echo)
+
+    def response_of(self, events: Sequence[Event]) -> dict[str, Any]:
+        """The response as it is behind these events, which are a run's first ones."""
+        encoder = _Encoder(self)
+        for event in merge(events):
+            encoder.encode(event)
+        return encoder.response | {"output": encoder.items}
 
     def whole_body(self, started: RunStarted, message: Message) -> bytes:
         encoder = _Encoder(self)
@@ -144,10 +164,15 @@ class _Encoder:
         self._calls = ServerCalls(self._output, format.decided)
         self._where: dict[str, Any] = {}
         self._prefix = b""
-        self._sequence = Sequence()
+        self._sequence = InSequence()
         self._citations = Citations()
         self._annotations: list[dict[str, Any]] = []
         self._text_length = 0
+
+    @property
+    def items(self) -> list[Item]:
+        """Those that there are."""
+        return self._output.items
 
     def encode(self, event: Event) -> bytes:
         if type(event) is PartDelta and event.part.index == self._sequence.current:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from ...events import Event
 from ..base import Encoder
 
-__all__ = ["behind", "frames_of", "with_cursors"]
+__all__ = ["behind", "behind_bytes", "frames_of", "with_cursors"]
 
 _END = b"\n\n"
 
@@ -26,6 +26,20 @@ def behind(encode: Encoder, frames: int) -> Encoder:
             own = frames_of(body)
             body = b"".join(own[left:])
             left = max(0, left - len(own))
+        return body
+
+    return rest
+
+
+def behind_bytes(encode: Encoder, size: int) -> Encoder:
+    """Return the encoder without the next so many bytes: a client has them."""
+    left = size
+
+    def rest(event: Event) -> bytes:
+        nonlocal left
+        body = encode(event)
+        if left:
+            left, body = max(0, left - len(body)), body[left:]
         return body
 
     return rest
