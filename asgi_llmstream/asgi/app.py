@@ -45,6 +45,7 @@ from .http import (
     send_json,
 )
 from .kept import Identify, Keeping, keeping_of
+from .llama_cpp import Conversations, counted
 from .models import Models, asks_for_anthropic
 from .responses import Responses, responses_of, storing
 from .stream import LLMStream
@@ -122,9 +123,9 @@ class ChatApp(Dispatcher):
         self.answer = answer
         self._models = Models(models_of(models), any_model, int(options.clock.time()))
         self._responses: Responses | None = None
-        self._kept: list[Responses | Streams] = []
+        self._kept: list[Responses | Conversations | Streams] = []
         if (keeping := self._keeping) is not None:
-            self._kept = [Streams(keeping, self.formats, door)]
+            self._kept = [Conversations(keeping, door), Streams(keeping, self.formats, door)]
             if (responses := responses_of(keeping, self.formats, door)) is not None:
                 self._responses = responses
                 self._kept.append(responses)
@@ -186,6 +187,8 @@ class ChatApp(Dispatcher):
         keeping, format = self._keeping, format.for_request(request)
         if self._responses is not None:
             request, format, keeping = await self._responses.prepared(request, format, scope)
+        if keeping is not None:
+            format = counted(format, scope)
         await self._stream(request, format, keeping, question, scope, receive, send)
 
     def _is_over_for(self, scope: Scope) -> bool:
