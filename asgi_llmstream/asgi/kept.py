@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import math
 import secrets
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from typing import Any
@@ -20,6 +21,7 @@ from ..formats.shapes.frames import behind, with_cursors
 from ..options import StreamOptions
 from ..request import ChatRequest
 from ..resume import Cursor, Following, Host
+from ..runtime import Ticker, draining
 from ..stores import EventDecoder, NewRun, OnBusy, RunState, StreamStore, Trimmed
 from .delivery import Delivery
 from .http import NO_STORE, RawHeaders, Receive, Scope, Send, header_of, outer_path, send_empty
@@ -260,7 +262,27 @@ class Reading(Struct):
             merges = merges and takes_merged(self.format)
             how |= {"encode": encode, "merges": merges, "has_begun": has_begun}
         delivery = kind(following, following, self.format, self.options, send, **how)
-        await delivery.run(receive)
+        leaving = _LeavingAtDrain(delivery, following)
+        ticker = Ticker.current(self.options.clock)
+        ticker.add(leaving, math.inf)
+        try:
+            await delivery.run(receive)
+        finally:
+            ticker.remove(leaving)
+
+
+class _LeavingAtDrain:
+    """Breaks a delivery off when the process is told to end, and the run goes on elsewhere: its
+    reader comes back, and gets the rest there."""
+
+    def __init__(self, delivery: Delivery, following: Following) -> None:
+        self._delivery = delivery
+        self._following = following
+
+    def tick(self, now: float) -> float:
+        if draining() and not self._following.is_made_here:
+            self._delivery.give_up()
+        return math.inf
 
 
 def encoder_of(format: Format, run: str) -> Encoder:

@@ -34,6 +34,9 @@ _PAGE = 1000
 class Windows(Protocol):
     """The logs in this process that hold the newest events of runs."""
 
+    def makes(self, owner: str, id: str) -> bool:
+        """Tell whether a run is being made here."""
+
     def log_of(self, owner: str, id: str) -> Log | None:
         """Return the log of a run that is made here, or followed already."""
 
@@ -81,6 +84,11 @@ class Following:
         self._decoder = EventDecoder()
         self._unfinished = Unfinished()  # after what was taken
         self._has_left = False
+
+    @property
+    def is_made_here(self) -> bool:
+        """True while the run is being made in this process."""
+        return self._windows.makes(self._owner, self._id)
 
     def take(self) -> list[Event]:
         events, self._past = self._past, []

@@ -204,6 +204,10 @@ class Host:
         stop = partial(self._stop_here, owner, id) if ends_run else None
         return Following(self.store, self, owner, id, stop, merges, announces)
 
+    def makes(self, owner: str, id: str) -> bool:
+        """See `Windows`."""
+        return (owner, id) in self._runs
+
     def log_of(self, owner: str, id: str) -> Log | None:
         """See `Windows`."""
         if (run := self._runs.get((owner, id))) is not None:
