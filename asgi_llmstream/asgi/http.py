@@ -113,13 +113,17 @@ def check_media_type(scope: Scope) -> None:
     """Refuse a body that is not said to be JSON.
 
     Also one of which nothing is said: a browser sends that to other sites without asking them
-    first (Fetch standard, CORS-safelisted request-header), cookies included.
+    first (Fetch standard, CORS-safelisted request-header), cookies included. One that is said to
+    be text passes where the browser says that a page of ours sent it (Fetch Metadata, section
+    2.4): the AI SDK's `WorkflowChatTransport` says nothing else of its JSON.
 
     Raises:
         UnsupportedMediaType: if it is not.
     """
     types = [value for name, value in scope["headers"] if name == b"content-type"]
     essence = types[0].split(b";")[0].strip().lower() if types else b""
+    if essence == b"text/plain" and header_of(scope, b"sec-fetch-site") == "same-origin":
+        return
     if essence != b"application/json" and not essence.endswith(b"+json"):
         raise UnsupportedMediaType()
 

@@ -559,3 +559,22 @@ async def test_a_route_of_ones_own_joins_by_its_key_and_follows_who_comes_back()
         assert numbers_of(back)[0] == 2
         assert b"two." in back.body
         assert runs == 1
+
+
+UI = {"messages": [{"id": "m", "role": "user", "parts": [{"type": "text", "text": "hi"}]}]}
+
+
+@pytest.mark.parametrize(
+    ("site", "status"),
+    [("same-origin", 200), ("same-site", 415), ("cross-site", 415), ("none", 415), ("", 415)],
+)
+async def test_json_that_is_said_to_be_text_is_read_from_a_page_of_the_same_origin_only(
+    site: str, status: int
+) -> None:
+    async with chatting(says=3) as chat:
+        headers = {"content-type": "text/plain;charset=UTF-8", "sec-fetch-site": site}
+        body = json.dumps(UI).encode()
+        answer = await chat.ada.request("POST", "/ui", body=body, headers=headers)
+        assert (answer.status, chat.runs) == (status, int(status == 200))
+        if status == 200:
+            assert answer.headers["x-workflow-run-id"] == answer.headers["x-run-id"]

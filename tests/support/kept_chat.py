@@ -44,6 +44,11 @@ class AwayStore(MemoryStore):
 class KeptChat:
     """A chat that says a word each time that it is let, and ends when it has said three.
 
+    Args:
+        store: keeps its streams; a new one if left out.
+        says: how many words it may say at first.
+        settings: of the application.
+
     Attributes:
         store: keeps its streams.
         app: the application.
@@ -53,13 +58,12 @@ class KeptChat:
 
     words = ("One ", "two ", "three.")
 
-    def __init__(self, store: Any = None, *, options: Any = None, **settings: Any) -> None:
+    def __init__(self, store: Any = None, *, says: int = 0, **settings: Any) -> None:
         self.store = MemoryStore() if store is None else store
-        options = options or StreamOptions(shutdown_grace=0.01)
         self.runs = 0
-        self._may = anyio.Semaphore(0)
-        settings = {"identify": who} | settings
-        self.app = ChatApp(self._answer, store=self.store, options=options, **settings)
+        self._may = anyio.Semaphore(says)
+        settings = {"identify": who, "options": StreamOptions(shutdown_grace=0.01)} | settings
+        self.app = ChatApp(self._answer, store=self.store, **settings)
         self.ada = self.client("ada")
 
     def client(self, user: str | None) -> Client:
