@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from functools import partial
 from typing import Protocol
 
@@ -18,7 +19,7 @@ from msgspec.structs import replace
 
 from ..chunks import Usage
 from ..errors import BadRequest, LLMStreamError
-from ..events import CaughtUp, Event, RunFailed, merge
+from ..events import CaughtUp, Event, RunFailed, Terminal, merge
 from ..lifecycle import Unfinished
 from ..runtime import Follower, Forgotten, Log, Stopped
 from ..stores import EventDecoder, RunState, StoreUnavailable, StreamStore
@@ -220,9 +221,19 @@ class Following:
             return False  # the store has what is between
         self._live, self._entered = self._entered, None
         if self._announces:
-            self._past = [*self._past, CaughtUp(self._reached)]
             self._announces = False
+            self._past = self._up_to_now(self._live)
         return True
+
+    def _up_to_now(self, live: Follower) -> list[Event]:
+        """Return what is past, of which the window may have the last part, and a sign behind it."""
+        past = self._past
+        with suppress(Forgotten, LLMStreamError):  # which the next `take` hears again
+            past = [*past, *(event for event in live.take() if event.seq > self._reached)]
+        if past and isinstance(past[-1], Terminal):
+            return past
+        past = [*merge(past)] if self._merges else past
+        return [*past, CaughtUp(past[-1].seq if past else self._reached)]
 
     def _fall_behind(self) -> None:
         self._leave_window()

@@ -183,9 +183,10 @@ def test_an_event_source_that_is_cut_off_gets_what_it_misses_and_stops_at_the_en
     assert [text for type, _, text in seen if type == "part-delta"] == ["One ", "two ", "three."]
     assert seen[-1][0] == "run-finished"
     assert site.statuses == [200, 200, 204]
-    cursors = [headers.get("last-event-id") for _, _, headers in site.asked]
-    [two] = [id for _, id, text in seen if text == "two "]
-    assert cursors == [None, two, seen[-1][1]]
+    first, second, third = [headers.get("last-event-id") for _, _, headers in site.asked]
+    # What breaks off may take with it what was not read.
+    assert second in [id for _, id, text in seen if text in ("One ", "two ")]
+    assert (first, third) == (None, seen[-1][1])
     assert site.chat.runs == 1
 
 
