@@ -8,6 +8,7 @@ Litestar documents no mounts.
 from __future__ import annotations
 
 import inspect
+import re
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
@@ -346,7 +347,7 @@ def _handler(
     _take(handler, parameters)
     handler.__name__ = route.method.lower()  # goes into the operation's id
     return HTTPRouteHandler(
-        route.path.replace("{id}", "{id:path}"),
+        _typed(route.path),
         http_method=[HttpMethod(route.method)],
         status_code=200,
         guards=guards,
@@ -356,6 +357,11 @@ def _handler(
         description=route.operation.get("description"),
         operation_class=_operation(route.operation),
     )(handler)
+
+
+def _typed(path: str) -> str:
+    """Return a path whose parameters have types, as Litestar wants them."""
+    return re.sub(r"\{(\w+)\}", r"{\1:str}", path.replace("{id}", "{id:path}"))
 
 
 def _take(handler: Callable[..., Any], parameters: list[inspect.Parameter]) -> None:

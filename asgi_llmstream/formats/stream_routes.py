@@ -39,10 +39,10 @@ def stream_operations(
     """Yield what is known of each route."""
     known = [*formats]
     yield "GET", "/streams", "streams", _list()
-    yield "GET", "/streams/{stream}", "stream", _follow(known)
-    yield "DELETE", "/streams/{stream}", "stream_erase", _erase()
-    yield "GET", "/streams/{stream}/message", "stream_message", _message()
-    yield "POST", "/streams/{stream}/stop", "stream_stop", _stop()
+    yield "GET", "/streams/{run}", "stream", _follow(known)
+    yield "DELETE", "/streams/{run}", "stream_erase", _erase()
+    yield "GET", "/streams/{run}/message", "stream_message", _message()
+    yield "POST", "/streams/{run}/stop", "stream_stop", _stop()
     for format in known:
         if counts_events(format) or is_plain(format):  # the AI SDK's transports read these
             name = format.route[1:].replace("/", "_")
@@ -51,7 +51,7 @@ def stream_operations(
 
 def _of_stream(summary: str, **operation: Any) -> Operation:
     """An operation on one stream."""
-    own = [parameter("path", "stream", "The stream's id, its `x-run-id`.", True)]
+    own = [parameter("path", "run", "The stream's id, its `x-run-id`.", True)]
     parameters = [*own, *operation.pop("parameters", ())]
     return {"summary": summary, "parameters": parameters, **operation}
 
