@@ -86,12 +86,11 @@ def check_store(store: object) -> None:
     write = "MemoryStore(), or a StreamStore of your own"
     if isinstance(store, str):
         raise ValueError(
-            f"there are no stores by address yet, as {store!r}; Redis's comes later: give {write}"
+            f"there is no store by address yet, as {store!r}: Redis comes later. Give {write}"
         )
     if inspect.isclass(store):
-        raise TypeError(
-            f"store is the class {store.__qualname__}: give one, {store.__qualname__}()"
-        )
+        name = store.__qualname__
+        raise TypeError(f"store is the class {name}: give one that you made, {name}()")
     missing = [name for name in _STORES if not callable(getattr(store, name, None))]
     if missing:
         raise TypeError(f"store must be {write}, not {kind_of(store)}: it has no {missing[0]}()")

@@ -26,6 +26,7 @@ from asgi_llmstream import (
     Finish,
     LLMStream,
     LLMStreamMiddleware,
+    MemoryStore,
     Overloaded,
     RateLimited,
     ServerSentEvent,
@@ -36,6 +37,8 @@ from asgi_llmstream import (
     collect,
     encode_stream,
     from_callbacks,
+    store_lifespan,
+    store_routes,
 )
 from asgi_llmstream.fastapi import LLMStreamResponse, chat_router
 from asgi_llmstream.formats import Events, OpenAIChat, UIMessages
@@ -313,6 +316,87 @@ BUILT = [
         wrong(chat_router, ChatApp(answer), models=["a"]),
         TypeError,
         "this ChatApp has settings of its own: give it models=, as ChatApp(answer, models=...)",
+    ),
+    Told(
+        "a store by its address",
+        wrong(ChatApp, answer, store="redis://localhost"),
+        ValueError,
+        "there is no store by address yet, as 'redis://localhost': Redis comes later. Give "
+        "MemoryStore(), or a StreamStore of your own",
+    ),
+    Told(
+        "the store's class",
+        wrong(chat_router, answer, store=MemoryStore),
+        TypeError,
+        "store is the class MemoryStore: give one that you made, MemoryStore()",
+    ),
+    Told(
+        "a store that is none",
+        wrong(LLMStreamPlugin, answer, store={}),
+        TypeError,
+        "store must be MemoryStore(), or a StreamStore of your own, not a dict: it has no begin()",
+    ),
+    Told(
+        "the store's class in a lifespan",
+        wrong(store_lifespan, MemoryStore),
+        TypeError,
+        "store is the class MemoryStore: give one that you made, MemoryStore()",
+    ),
+    Told(
+        "identify takes nothing",
+        wrong(LLMStreamResponse, words(), store=MemoryStore(), identify=lambda: "ada"),
+        TypeError,
+        "identify is called with the scope, and <lambda>() does not take that: too many "
+        "positional arguments. Write `def identify(scope): ...`, or bind what else it needs with "
+        "functools.partial",
+    ),
+    Told(
+        "identify is a name",
+        wrong(store_routes, MemoryStore(), identify="ada"),
+        TypeError,
+        "identify must be a function, not a str: write `def identify(scope): ...`",
+    ),
+    Told(
+        "a policy that there is not",
+        wrong(LLMStreamResponse.using, store=MemoryStore(), on_busy="queue"),
+        ValueError,
+        "on_busy must be 'replace' or 'refuse', not 'queue'",
+    ),
+    Told(
+        "a key that is no text",
+        wrong(LitestarResponse, words(), store=MemoryStore(), key=7),
+        TypeError,
+        "key names the conversation, as text: 7 is an int",
+    ),
+    Told(
+        "a key without a store",
+        wrong(LLMStream, words, key="c"),
+        TypeError,
+        "key is for streams that a store keeps: give a store, too",
+    ),
+    Told(
+        "somebody to identify without a store",
+        wrong(ChatApp, answer, identify=lambda scope: "ada"),
+        TypeError,
+        "identify is for streams that a store keeps: give a store, too",
+    ),
+    Told(
+        "a policy without a store",
+        wrong(ChatApp, answer, on_busy="refuse"),
+        TypeError,
+        "on_busy is for streams that a store keeps: give a store, too",
+    ),
+    Told(
+        "something to follow without a store",
+        wrong(LLMStreamResponse.following, "x", store=None),
+        TypeError,
+        "there is nothing to follow without the store that keeps it",
+    ),
+    Told(
+        "a store beside an app that has its own settings",
+        wrong(chat_router, ChatApp(answer), store=MemoryStore()),
+        TypeError,
+        "this ChatApp has settings of its own: give it store=, as ChatApp(answer, store=...)",
     ),
     Told(
         "on_finish was called",
