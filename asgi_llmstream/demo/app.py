@@ -8,6 +8,7 @@ from importlib.resources import files
 from ..asgi.app import Answer, ChatApp
 from ..asgi.http import Receive, Scope, Send, route_paths
 from ..options import StreamOptions
+from ..stores import MemoryStore
 from .guard import refusal
 
 __all__ = ["Demo"]
@@ -37,6 +38,9 @@ class Demo:
         model: its name, as `/v1/models` lists it.
         options: of the streams.
         names: the hosts' names that it answers to, besides localhost and addresses.
+
+    Attributes:
+        lifespan: for whoever calls it without a server that does: the answers live in it.
     """
 
     def __init__(
@@ -48,7 +52,10 @@ class Demo:
         names: Collection[str] = (),
     ) -> None:
         self._names = frozenset(name.lower() for name in names)
-        self._chat = ChatApp(answer, models=[model], any_model=True, options=options)
+        self._chat = ChatApp(
+            answer, models=[model], any_model=True, options=options, store=MemoryStore()
+        )
+        self.lifespan = self._chat.lifespan
         self._page = files(__package__).joinpath("page.html").read_bytes()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:

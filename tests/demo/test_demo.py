@@ -246,8 +246,9 @@ async def test_the_page_is_at_the_root_and_below_any_mount() -> None:
         head = await Exchange("HEAD", path, root_path=root).run(app)
         assert (head.status, head.body) == (200, b"")
         assert head.headers == page.headers
-        stream = await Exchange("GET", f"{path}v1/events", b"prompt=x", root_path=root).run(app)
-        assert b"Hello" in stream.body
+        async with app.lifespan():
+            stream = Exchange("GET", f"{path}v1/events", b"prompt=x", root_path=root)
+            assert b"Hello" in (await stream.run(app)).body
 
 
 @pytest.mark.anyio
@@ -301,18 +302,19 @@ async def test_a_drain_soon_ends_open_streams_and_those_that_still_come(
 
     app = Demo(silent)
     streams = [Exchange("GET", "/v1/events", b"prompt=x") for _ in range(3)]
-    async with anyio.create_task_group() as tasks:
-        for stream in streams:
-            tasks.start_soon(stream.run, app)
-        await began.wait()
-        await anyio.wait_all_tasks_blocked()
-        drain()
+    async with app.lifespan():
+        async with anyio.create_task_group() as tasks:
+            for stream in streams:
+                tasks.start_soon(stream.run, app)
+            await began.wait()
+            await anyio.wait_all_tasks_blocked()
+            drain()
+        late = await Exchange("GET", "/v1/events", b"prompt=x").run(app)
     assert len(closed) == 3
     for stream in streams:
         ending = b"event: run-aborted" if speaks_first else b'"code":"shutting_down"'
         assert ending in stream.body
         assert stream.status == (200 if speaks_first else 503)
-    late = await Exchange("GET", "/v1/events", b"prompt=x").run(app)
     assert late.status == 503
 
 

@@ -21,7 +21,9 @@ async def hello(request: ChatRequest) -> AsyncIterator[str]:
 
 async def ask(path: str, *names: str, **headers: str) -> Response:
     named = {name.replace("_", "-"): value for name, value in headers.items()}
-    return await Client(Demo(hello, names=names)).request("GET", path, headers=named)
+    demo = Demo(hello, names=names)
+    async with demo.lifespan():
+        return await Client(demo).request("GET", path, headers=named)
 
 
 @pytest.mark.anyio
