@@ -132,6 +132,33 @@ def test_answers_are_saved_also_when_the_client_has_left(
     assert not saved["disconnected"].endswith("!")
 
 
+@pytest.mark.parametrize("example", ["fastapi/resume.py", "litestar/resume.py"])
+def test_an_answer_goes_on_without_its_client_who_gets_the_rest_when_he_is_back(
+    example: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PAUSE", "0.02")
+    with running(example) as client:
+        client.headers.update(SECRET)
+        with client.stream("POST", "/v1/events", json=CHAT) as response:
+            lines = response.iter_lines()
+            cursor = next(line for line in lines if line.startswith("id: ")).removeprefix("id: ")
+            stream = response.headers["location"]
+        rest = client.get(stream, headers={"last-event-id": cursor}).content
+        assert b"run-started" not in rest
+        assert b"Ada" in rest
+        assert rest.rstrip().split(b"\n\n")[-1].startswith(f"id: {cursor[:32]}".encode())
+        assert b"event: run-finished" in rest
+        assert client.post(f"{stream}/stop").json()["outcome"] == "finished"
+
+
+def test_nobody_follows_the_answers_of_another() -> None:
+    with running("litestar/resume.py") as client:
+        assert client.post("/v1/events", json=CHAT).status_code == 401
+        stream = client.post("/v1/events", json=CHAT, headers=SECRET).headers["location"]
+        assert client.get(stream, headers=SECRET).status_code == 200
+        assert client.get(stream, headers={"authorization": "Bearer other"}).status_code == 404
+
+
 @contextmanager
 def model(answer: Answer, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """A model behind an OpenAI-compatible API, which the examples that begin now call."""

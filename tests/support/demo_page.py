@@ -38,7 +38,8 @@ def opened(
         yield page
     finally:
         context.close()
-    assert [text for text in complaints if tolerated not in text] == []
+    complaints = [text for text in complaints if tolerated not in text]
+    assert complaints == [], complaints
 
 
 def ask(page: Page, prompt: str) -> None:

@@ -1,10 +1,12 @@
 """The clients for Node in `tests/clients/node`, as a test runs them: it imports the fixture `node`,
-and calls it with a script and its arguments, `out = node("ui.mjs", url, "prompt")`.
+and calls it with a script and its arguments, `out = node("ui.mjs", url, "prompt")`. `bundle` makes
+a page's script of a module that imports packages.
 """
 
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import subprocess
 from collections.abc import Callable
@@ -15,7 +17,7 @@ import pytest
 
 from tests.support.services import need
 
-__all__ = ["Run", "node"]
+__all__ = ["Run", "bundle", "node"]
 
 Run = Callable[..., dict[str, Any]]
 """Runs a script of `tests/clients/node` with arguments; gives the JSON that it printed last."""
@@ -33,6 +35,21 @@ def node() -> Run:
     need("Node", shutil.which("npm") is not None)
     _install()
     return _run
+
+
+def bundle(module: Path, script: Path) -> None:
+    """Write the script of a page: the module with all that it imports. For users of `node`."""
+    modules = CLIENTS / "node_modules"
+    done = subprocess.run(
+        [str(modules / ".bin" / "esbuild"), str(module), "--bundle", "--jsx=automatic",
+         "--format=esm", f"--outfile={script}"],
+        env={**os.environ, "NODE_PATH": str(modules), "PATH": f"{modules / '.bin'}:{os.defpath}"},
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=_PATIENCE,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
 
 
 def _install() -> None:
