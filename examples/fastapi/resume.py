@@ -7,8 +7,7 @@ import anyio
 from fastapi import FastAPI
 from fastapi.staticfiles import StaticFiles
 
-from asgi_llmstream import ChatApp, ChatRequest
-from asgi_llmstream.stores import MemoryStore
+from asgi_llmstream import ChatApp, ChatRequest, MemoryStore
 
 
 async def answer(request: ChatRequest) -> AsyncIterator[str]:

@@ -3,11 +3,11 @@
 from collections.abc import AsyncIterator, Mapping
 from typing import Any
 
-from litestar import Litestar, asgi
+from litestar import Litestar
 
-from asgi_llmstream import ChatApp, ChatRequest
+from asgi_llmstream import ChatRequest, MemoryStore
 from asgi_llmstream.errors import Unauthorized
-from asgi_llmstream.stores import MemoryStore
+from asgi_llmstream.litestar import LLMStreamPlugin
 
 USERS = {b"Bearer secret": "ada", b"Bearer other": "bob"}
 
@@ -24,6 +24,5 @@ def identify(scope: Mapping[str, Any]) -> str:
     return USERS[given]
 
 
-chat = ChatApp(answer, prefix="/v1", store=MemoryStore(), identify=identify)
-mounted = asgi("/v1", is_mount=True, copy_scope=True)(chat)
-app = Litestar([mounted], lifespan=[chat.lifespan])
+chat = LLMStreamPlugin(answer, path="/v1", store=MemoryStore(), identify=identify)
+app = Litestar(plugins=[chat])

@@ -6,6 +6,7 @@ import re
 import threading
 from collections.abc import AsyncGenerator, Iterator
 from contextlib import ExitStack
+from pathlib import Path
 from typing import Any
 
 import anyio
@@ -268,3 +269,30 @@ def test_an_answer_that_is_not_kept_any_more_is_said_to_be_gone(browser: Browser
         expect(last(page, "error")).to_contain_text("There is no such stream, or it has expired.")
         shows(page, "One, two.")
     assert answer.asked == 1
+
+
+def test_what_the_documentation_has_a_page_do_follows_from_the_message_so_far(
+    browser: Browser,
+) -> None:
+    text = (Path(__file__).parents[2] / "docs" / "resume.md").read_text()
+    [block] = re.findall(r"```js\n(.*?)```", text, re.S)
+    answer = Halting()
+    with serving(answer) as url, opened(browser, url, bypass_csp=True) as page:
+        ask(page, "Hello")
+        shows(page, "One, ")
+        page.evaluate(
+            f"""async () => {{
+                {block}
+                const texts = ({{ content }}) => content.filter((part) => part.kind === "text");
+                const show = (message) => {{
+                    window.told = texts(message).map((part) => part.text);
+                }};
+                const append = (text) => window.told.push(text);
+                window.source = await follow(page.running.turn.run, show, append);
+            }}"""
+        )
+        assert page.evaluate("window.told") == ["One, "]
+        answer.go_on.set()
+        page.wait_for_function("window.told.length > 1")
+        page.wait_for_function("window.source.readyState === EventSource.CLOSED")
+        assert page.evaluate("window.told") == ["One, ", "two."]

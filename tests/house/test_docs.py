@@ -20,6 +20,7 @@ PAGES = [
     "docs/sources.md",
     "docs/stores.md",
     "docs/recipes.md",
+    "docs/resume.md",
 ]
 
 
