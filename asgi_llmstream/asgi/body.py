@@ -14,6 +14,7 @@ from hashlib import sha256
 from typing import Any
 
 import anyio
+from msgspec.structs import replace
 
 from ..errors import PayloadTooLarge, ShuttingDown
 from ..formats.base import RequestFormat
@@ -71,7 +72,8 @@ async def read_json(
     Raises:
         LLMStreamError: if it is none, or too large.
     """
-    body = await _read(scope, receive, min(_AT_ONCE, options.max_body_size or _AT_ONCE))
+    small = replace(options, max_body_size=min(_AT_ONCE, options.max_body_size or _AT_ONCE))
+    body = await _Upload(small).read(scope, receive)
     return None if body is None else decode_json(body, options.max_body_depth)
 
 

@@ -47,8 +47,11 @@ class Scene:
     async def end(self, stream: str) -> int:
         """Let it end, and return its last number."""
         self.go_on.set()
-        rest = await self.read(stream)
-        return int((parse_sse(rest.body)[-1].id or "").rpartition(":")[2])
+        while True:
+            state = (await self.read(stream, accept="application/json")).json()
+            if not state["live"]:
+                return int(state["last"])
+            await self.store.wait("", state["id"], state["last"])
 
     async def read(self, path: str, **headers: str) -> Response:
         named = {name.replace("_", "-"): value for name, value in headers.items()}
@@ -117,7 +120,7 @@ async def test_without_an_identity_streams_are_not_listed() -> None:
 async def test_a_trimmed_stream_is_a_410_where_the_beginning_is_needed() -> None:
     async with scene(store=MemoryStore(max_events=4)) as it:
         stream = await it.ask()
-        last = await it.end(f"{stream}?from=now")
+        last = await it.end(stream)
         whole = await it.read(f"{stream}?format=chat/completions")
         assert code_of(whole) == (410, "stream_trimmed")
         assert (await it.read(f"{stream}?cursor=1")).status == 410
@@ -196,6 +199,22 @@ async def test_the_header_of_the_conversation_wins_and_another_question_replaces
             await second.started()
         state = (await it.read(first, accept="application/json")).json()
         assert (state["live"], state["outcome"], state["key"]) == (False, "stopped", "c")
+
+
+async def test_requests_without_a_conversation_have_nothing_to_do_with_each_other() -> None:
+    async with scene() as it:
+        first, second = await it.ask(), await it.ask()
+        assert first != second
+        for stream in (first, second):
+            assert (await it.read(stream, accept="application/json")).json()["live"]
+
+
+async def test_an_answer_whose_client_has_left_counts_among_those_of_the_application() -> None:
+    async with scene(options=StreamOptions(max_streams=1)) as it:
+        stream = await it.ask()
+        assert (await it.get("POST", "/events", json={"prompt": "Hi"})).status == 503
+        await it.end(stream)
+        assert (await it.get("POST", "/events", json={"prompt": "Hi"})).status == 200
 
 
 async def test_a_busy_conversation_may_refuse() -> None:
