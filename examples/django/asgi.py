@@ -14,7 +14,7 @@ from asgi_llmstream import ChatApp
 settings.configure(ROOT_URLCONF=__name__, ALLOWED_HOSTS=["*"], SECRET_KEY="of yours")
 django.setup()
 
-urlpatterns = [path("", lambda request: HttpResponse("Django"))]
+urlpatterns = [path("", lambda request: HttpResponse(b"Django"))]
 
 
 async def answer(request):
