@@ -1,28 +1,27 @@
 """Quart with a chat below /ai: `uvicorn mounted:app`."""
 
+from collections.abc import AsyncIterator
+from typing import Any
+
 from quart import Quart
 
-from asgi_llmstream import ChatApp
+from asgi_llmstream import ChatApp, ChatRequest
 
-app = Quart(__name__)
+site = Quart(__name__)
 
 
-@app.get("/")
-async def index():
+@site.get("/")
+async def index() -> str:
     return "Quart"
 
 
-async def answer(request):
+async def answer(request: ChatRequest) -> AsyncIterator[str]:
     yield f"Hello, {request.prompt}!"
 
 
-site = app.asgi_app
 chat = ChatApp(answer, prefix="/ai")
 
 
-async def with_chat(scope, receive, send):
+async def app(scope: Any, receive: Any, send: Any) -> None:
     is_chats = scope["type"] == "http" and scope["path"].startswith("/ai/")
     await (chat if is_chats else site)(scope, receive, send)
-
-
-app.asgi_app = with_chat
