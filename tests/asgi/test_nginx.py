@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-import os
-import shutil
-import socket
-import subprocess
 import threading
 import time
 from collections.abc import AsyncIterator, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -19,28 +15,15 @@ import pytest
 
 from asgi_llmstream import ChatApp, ChatRequest, StreamOptions, StreamResult
 from asgi_llmstream.testing import check_stream
+from tests.support.nginx import running_nginx
 from tests.support.servers import free_port, serve
-from tests.support.services import need
 
 # Seconds that nginx waits for the upstream's next byte; the default is 60.
 READ_TIMEOUT = 1
 # Seconds after which a wait has hung.
 PATIENCE = 30
 
-CONFIG = """
-daemon off;
-worker_processes 1;
-pid {root}/nginx.pid;
-error_log {root}/error.log;
-{user}
-events {{ worker_connections 64; }}
-http {{
-    access_log off;
-    client_body_temp_path {root}/body;
-    proxy_temp_path {root}/proxy;
-    fastcgi_temp_path {root}/fastcgi;
-    uwsgi_temp_path {root}/uwsgi;
-    scgi_temp_path {root}/scgi;
+SERVER = """
     gzip on;
     gzip_proxied any;
     gzip_min_length 1;
@@ -52,56 +35,16 @@ http {{
             proxy_read_timeout {read_timeout}s;
         }}
     }}
-}}
 """
 
 
 @contextmanager
 def nginx(upstream: str, root: Path) -> Iterator[str]:
     """The address of an nginx in front of `upstream`, with all its files below `root`."""
-    # Debian's is in /usr/sbin, which is not on everybody's PATH.
-    path = shutil.which("nginx", path=os.environ.get("PATH", "") + ":/usr/sbin:/usr/local/sbin")
-    need("nginx", path is not None)
-    assert path is not None
-    with free_port() as port, _running(path, port, upstream, root):
-        yield f"http://127.0.0.1:{port}"
-
-
-@contextmanager
-def _running(path: str, port: int, upstream: str, root: Path) -> Iterator[None]:
-    # Its workers would be nobody's, whom pytest's directories keep out.
-    user = "user root;" if os.geteuid() == 0 else ""
-    config = root / "nginx.conf"
-    config.write_text(
-        CONFIG.format(root=root, user=user, port=port, upstream=upstream, read_timeout=READ_TIMEOUT)
-    )
-    process = subprocess.Popen(
-        [path, "-e", str(root / "error.log"), "-p", str(root), "-c", str(config)],
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-    )
-    try:
-        _wait_until_it_accepts(port, process)
-        yield
-    finally:
-        process.terminate()
-        try:
-            process.communicate(timeout=PATIENCE)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.communicate()
-
-
-def _wait_until_it_accepts(port: int, process: subprocess.Popen[bytes]) -> None:
-    give_up = time.monotonic() + PATIENCE
-    while time.monotonic() < give_up and process.poll() is None:
-        with suppress(OSError), socket.create_connection(("127.0.0.1", port), 1):
-            return
-        time.sleep(0.02)
-    process.kill()
-    output = process.communicate()[0]
-    raise RuntimeError(f"nginx did not start: {output.decode()}")
+    with free_port() as port:
+        server = SERVER.format(port=port, upstream=upstream, read_timeout=READ_TIMEOUT)
+        with running_nginx(server, port, root):
+            yield f"http://127.0.0.1:{port}"
 
 
 class Answers:
