@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import re
-from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 
 import asgi_llmstream
 import asgi_llmstream.formats
 import asgi_llmstream.testing
+from tests.support.pages import ROOT, blocks
+from tests.support.servers import serve
 
-ROOT = Path(__file__).parents[2]
 PAGES = [
     "README.md",
     "docs/names.md",
@@ -22,13 +23,6 @@ PAGES = [
     "docs/recipes.md",
     "docs/resume.md",
 ]
-
-
-def blocks(page: str) -> list[str]:
-    """The page's Python, each block behind as many empty lines as stand before it."""
-    text = (ROOT / page).read_text()
-    found = re.finditer(r"^```python\n(.*?)^```", text, re.M | re.S)
-    return ["\n" * text.count("\n", 0, block.start(1)) + block[1] for block in found]
 
 
 @pytest.mark.parametrize("page", PAGES)
@@ -53,6 +47,18 @@ def test_every_test_that_a_page_names_is_there() -> None:
     }
     assert named
     assert [it for it in sorted(named) if f"def {it[2]}(" not in defined.get(it[1], "")] == []
+
+
+def test_the_first_screen_shows_what_its_command_prints() -> None:
+    namespace: dict[str, Any] = {}
+    exec(blocks("README.md")[0], namespace)
+    page = (ROOT / "README.md").read_text()
+    (path,) = re.findall(r"curl -N 'http://127\.0\.0\.1:8000(\S+)'\n", page)
+    shown = re.search(r"^    id: \w+…(:\d)\n    (event: .*)\n    (data: .*)\n", page, re.M)
+    assert shown is not None
+    with serve(namespace["app"]) as url, httpx.Client(trust_env=False) as client:
+        printed = client.get(url + path).text
+    assert "{}\n{}\n{}\n\n".format(*shown.groups()) in printed
 
 
 def test_the_readme_gives_two_commands_that_make_their_environment() -> None:
