@@ -15,11 +15,23 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
+import anyio
 import anyio.to_thread
 import httpx
 import pytest
 
-from asgi_llmstream import Answer, ChatApp, ChatRequest, RateLimited, ToolCall, Usage
+from asgi_llmstream import (
+    Answer,
+    ChatApp,
+    ChatRequest,
+    RateLimited,
+    Reasoning,
+    Source,
+    ToolCall,
+    ToolCallDelta,
+    Usage,
+    collect,
+)
 from asgi_llmstream.testing import check_stream
 from tests.support.providers import events_of, module
 from tests.support.servers import serve
@@ -324,6 +336,84 @@ def test_the_agent_answers_with_what_its_tool_said(monkeypatch: pytest.MonkeyPat
     assert [call["id"] for call in said["tool_calls"]] == ["call_1", "call_2"]
     assert (first["tool_call_id"], json.loads(first["content"])["celsius"]) == ("call_1", 31)
     assert second["content"].startswith("bad arguments")
+
+
+async def talkative(request: ChatRequest) -> AsyncIterator[Any]:
+    """A model with all that the recipes take away, cut where it hurts."""
+    yield Reasoning("The user is Ada, born 1815.")
+    for token in ("Call ", "me at 0", "30 1234", "56. ", "I love ", "cats. ", "Buy", " now!"):
+        yield token
+    yield ToolCallDelta(0, "call_1", "crm_lookup_v2", '{"name":')
+    yield ToolCallDelta(0, arguments='"Ada"}')
+
+
+ANSWER = {
+    "said": "Call me at 030 123456. I love cats. Buy now!",
+    "thought": "The user is Ada, born 1815.",
+    "calls": ["crm_lookup_v2"],
+    "reason": "tool_calls",
+}
+
+
+@pytest.mark.parametrize(
+    ("recipe", "changes"),
+    [
+        ("filtered", {}),
+        ("without_reasoning", {"thought": None}),
+        ("renamed", {"calls": ["lookup"]}),
+        ("redacted", {"said": "Call me at [number]. I love cats. Buy now!"}),
+        (
+            "moderated",
+            {
+                "said": "Call me at 030 123456. I love cats. ",
+                "calls": [],
+                "reason": "content_filter",
+            },
+        ),
+    ],
+    ids=lambda it: it if isinstance(it, str) else "",
+)
+def test_a_recipe_changes_what_it_says_and_nothing_else(
+    recipe: str, changes: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    offered = [{"type": "function", "function": {"name": n}} for n in ("crm_lookup_v2", "lookup")]
+    asked = {**CHAT, "stream": False, "tools": offered}
+    with model(talkative, monkeypatch), running("fastapi/recipes.py") as client:
+        (choice,) = client.post(f"/{recipe}/v1/chat/completions", json=asked).json()["choices"]
+    message = choice["message"]
+    assert ANSWER | changes == {
+        "said": message["content"],
+        "thought": message.get("reasoning_content"),
+        "calls": [call["function"]["name"] for call in message.get("tool_calls", [])],
+        "reason": choice["finish_reason"],
+    }
+
+
+def test_an_advertisement_is_filtered(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", "-")
+    # What OpenAI chat has no word for comes from a provider that does: here as our own chunks.
+    example = runpy.run_path(str(EXAMPLES / "fastapi/recipes.py"))
+    sources = [Source("https://ads.example/cats"), Source("https://cats.example")]
+    message = anyio.run(collect, example["filtered"](sources))
+    assert [source.url for source in message.sources] == ["https://cats.example"]
+
+
+def test_a_page_of_another_origin_asks_with_its_visitors_cookie() -> None:
+    origin = {"origin": "http://localhost:5173"}
+    asks = {**origin, "access-control-request-method": "POST"}
+    with running("fastapi/other_origin.py") as client:
+        preflight = client.options("/v1/chat/completions", headers=asks)
+        assert preflight.is_success
+        assert preflight.headers["access-control-allow-origin"] == origin["origin"]
+        assert preflight.headers["access-control-allow-credentials"] == "true"
+        assert client.post("/v1/chat/completions", json=CHAT, headers=origin).status_code in (
+            401,
+            403,
+        )
+        client.cookies.set("session", "ada")
+        response = client.post("/v1/chat/completions", json=CHAT, headers=origin)
+        assert text(response.content) == "Hello, Ada!"
+        assert response.headers["access-control-allow-origin"] == origin["origin"]
 
 
 def test_an_agent_that_never_comes_to_an_end_is_stopped(monkeypatch: pytest.MonkeyPatch) -> None:
