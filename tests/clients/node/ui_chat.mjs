@@ -1,6 +1,7 @@
-// node ui_chat.mjs BASE PROMPT [text | yes | no [REASON]]: send PROMPT with the chat that `useChat` is
-// made of, and print its state at the end and what it told its callbacks. With "text" it reads a text
-// stream. With "yes" or "no" it is asked to approve the last call, and sends that by itself.
+// node ui_chat.mjs BASE PROMPT [text | again NEXT | yes | no [REASON]]: send PROMPT with the chat that
+// `useChat` is made of, and print its state at the end and what it told its callbacks. With "text" it
+// reads a text stream. With "again" it sends NEXT, too, behind the answer. With "yes" or "no" it is
+// asked to approve the last call, and sends that by itself.
 import {
   AbstractChat,
   DefaultChatTransport,
@@ -40,6 +41,7 @@ const chat = new Chat({
   sendAutomaticallyWhen: lastAssistantMessageIsCompleteWithApprovalResponses,
 });
 await chat.sendMessage({ text: prompt });
+if (mode === 'again') await chat.sendMessage({ text: reason });
 if (mode === 'yes' || mode === 'no') {
   out.asked = chat.messages.at(-1).parts.at(-1);
   finished = Promise.withResolvers();
