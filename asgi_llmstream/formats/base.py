@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterable
 from typing import Any, ClassVar, Literal, Protocol, TypeGuard
 
 from ..errors import LLMStreamError
@@ -22,6 +22,8 @@ __all__ = [
     "PublishedFormat",
     "RequestFormat",
     "Schema",
+    "StoredFormat",
+    "StoredOperation",
     "WholeFormat",
     "answers_whole",
     "counts_bytes",
@@ -31,6 +33,7 @@ __all__ = [
     "is_plain",
     "says_failures",
     "schema_of",
+    "stored_operations_of",
     "takes_merged",
 ]
 
@@ -44,6 +47,10 @@ Schema = dict[str, Any]
 
 Operation = dict[str, Any]
 """An Operation Object (OpenAPI 3.1 section 4.8.10), or the part of one that we know."""
+
+
+StoredOperation = tuple[str, str, str, Operation]
+"""The method, path and name of a further route that a format has with a store, and the route."""
 
 
 class Format(Protocol):
@@ -142,6 +149,13 @@ class DocumentedFormat(RequestFormat, Protocol):
         """The route in an OpenAPI document."""
 
 
+class StoredFormat(RequestFormat, Protocol):
+    """A format whose protocol has routes of its own for answers that a store keeps."""
+
+    def stored_operations(self) -> Iterable[StoredOperation]:
+        """Those routes, in an OpenAPI document."""
+
+
 class PublishedFormat(RequestFormat, Protocol):
     """A format of our own: no vendor says what it looks like."""
 
@@ -191,6 +205,12 @@ def counts_bytes(format: Format) -> bool:
     """Tell whether the client comes back with how many bytes it has: nothing may stand between
     events that is none of the run's (`OpenAIChat(counts_bytes=True)`)."""
     return bool(getattr(format, "counts_bytes", False))
+
+
+def stored_operations_of(format: RequestFormat | StoredFormat) -> Iterable[StoredOperation]:
+    """Return the format's own routes for answers that a store keeps."""
+    operations = getattr(format, "stored_operations", None)
+    return operations() if operations is not None else ()
 
 
 def takes_merged(format: Format) -> bool:

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 from ..errors import BadRequest, Forbidden, LLMStreamError, NotFound, Overloaded, RateLimited
-from .base import Operation, RequestFormat, counts_events, is_plain
+from .base import Operation, RequestFormat, counts_events, is_plain, stored_operations_of
 from .shapes.openapi import (
     ANYTHING,
     EVENT_STREAM,
@@ -44,6 +44,7 @@ def stream_operations(
     yield "GET", "/streams/{run}/message", "stream_message", _message()
     yield "POST", "/streams/{run}/stop", "stream_stop", _stop()
     for format in known:
+        yield from stored_operations_of(format)
         if counts_events(format) or is_plain(format):  # the AI SDK's transports read these
             name = format.route[1:].replace("/", "_")
             yield "GET", f"{format.route}/{{name}}/stream", f"{name}_stream", _active(format)

@@ -12,6 +12,7 @@ documents, files, data, metadata, state, steps.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any, ClassVar
 
 import msgspec
@@ -32,12 +33,12 @@ from ...events import (
 )
 from ...message import Message
 from ...request import ChatRequest, google
-from ..base import Encoder, Method, Operation
+from ..base import Encoder, Method, Operation, StoredOperation
 from ..shapes import chat
 from ..shapes.failures import error_object, failed
 from ..shapes.sequence import Sequence
 from ..wire import DONE, data, dumps, quote
-from .openapi import operation
+from .openapi import operation, stored_operations
 from .request import decode_request
 from .whole import whole_body
 from .words import completion_id, finish_reason, usage_object
@@ -92,6 +93,9 @@ class OpenAIChat(Struct, frozen=True, kw_only=True):
 
     def operation(self, method: Method, /) -> Operation:
         return operation()
+
+    def stored_operations(self) -> Iterable[StoredOperation]:
+        return stored_operations()
 
 
 class _Encoder:

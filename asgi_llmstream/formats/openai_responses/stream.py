@@ -34,7 +34,7 @@ follow each other, since clients' accumulators take calls that grow beside each 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, ClassVar
 
 import msgspec
@@ -57,7 +57,7 @@ from ...events import (
 )
 from ...message import Message
 from ...request import ChatRequest, Decision
-from ..base import Encoder, Method
+from ..base import Encoder, Method, StoredOperation
 from ..shapes.chat import told_of
 from ..shapes.citations import Citations
 from ..shapes.failures import error_object, failed
@@ -66,6 +66,7 @@ from ..shapes.replay import replay
 from ..shapes.sealed import seal_of
 from ..shapes.sequence import Sequence as InSequence
 from ..wire import dumps, quote
+from .openapi import stored_operations
 from .output import Output, ServerCalls
 from .request import decode_request
 from .words import (
@@ -130,6 +131,9 @@ class OpenAIResponses(Struct, frozen=True, kw_only=True):
             offered=request.offered,
             decided=tuple(request.approvals),
         )
+
+    def stored_operations(self) -> Iterable[StoredOperation]:
+        return stored_operations(self.route)
 
     def answering(self, items: list[Item], *, background: bool = False) -> OpenAIResponses:
         """This format, for a response that is stored with the conversation that it answers."""
