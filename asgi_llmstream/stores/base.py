@@ -138,6 +138,11 @@ class Busy(LLMStreamError):
         super().__init__()
         self.state = state
 
+    @property
+    def headers(self) -> list[tuple[bytes, bytes]]:
+        """Those of every error, and which run it is."""
+        return [*super().headers, (b"x-run-id", self.state.run.id.encode("ascii"))]
+
 
 class KeyReused(LLMStreamError):
     """The idempotency key was used for another request."""

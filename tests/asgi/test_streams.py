@@ -342,6 +342,97 @@ async def test_an_event_source_is_told_when_as_many_are_made_as_may_be() -> None
         chat.say(2)
 
 
+# A conversation
+
+
+def ui(prompt: str) -> dict[str, Any]:
+    parts = [{"type": "text", "text": prompt}]
+    return {"id": "chat", "messages": [{"id": "m", "role": "user", "parts": parts}]}
+
+
+async def test_the_same_question_again_joins_the_answer_that_is_being_made() -> None:
+    async with chatting() as chat:
+        async with chat.ada.stream("POST", "/ui", json=ui("hi")) as first:
+            chat.say(1)
+            await first.started()
+            async with chat.ada.stream("POST", "/ui", json=ui("hi")) as again:
+                await again.started()
+                chat.say(2)
+                body = await again.read_to_end()
+            assert body == await first.read_to_end()
+        assert again.headers["x-run-id"] == first.headers["x-run-id"]
+        assert chat.runs == 1
+
+
+async def test_another_question_in_a_conversation_stops_the_answer_before() -> None:
+    async with chatting(says=1) as chat:
+        async with chat.ada.stream("POST", "/ui", json=ui("hi")) as first:
+            await first.started()
+            async with chat.ada.stream("POST", "/ui", json=ui("no, this")) as second:
+                assert b'"abort"' in await first.read_to_end()
+                chat.say()
+                assert b"three." in await second.read_to_end()
+        assert first.headers["x-run-id"] != second.headers["x-run-id"]
+
+
+async def test_another_question_may_be_refused_with_the_stream_that_is_in_its_way() -> None:
+    async with chatting(says=1, on_busy="refuse") as chat:
+        async with chat.ada.stream("POST", "/ui", json=ui("hi")) as first:
+            await first.started()
+            refused = await chat.ada.request("POST", "/ui", json=ui("no, this"))
+            assert refused.status == 409
+            assert refused.headers["x-run-id"] == first.headers["x-run-id"]
+            # It is nobody else's conversation.
+            async with chat.client("bob").stream("POST", "/ui", json=ui("hi")) as other:
+                chat.say(1)
+                await other.started()
+                assert other.status == 200
+            chat.say(9)
+
+
+async def test_an_idempotency_key_stands_for_one_question_also_after_its_answer() -> None:
+    async with chatting(says=3) as chat:
+        key = {"idempotency-key": "a"}
+        first = await chat.ada.request("POST", "/text", json={"prompt": "hi"}, headers=key)
+        again = await chat.ada.request("POST", "/text", json={"prompt": "hi"}, headers=key)
+        assert (again.body, chat.runs) == (first.body, 1)
+        other = await chat.ada.request("POST", "/text", json={"prompt": "no"}, headers=key)
+        assert other.status == 409
+
+
+# The AI SDK's transports
+
+
+async def test_behind_the_last_part_of_an_ended_stream_there_is_nothing_to_ask_for_again() -> None:
+    async with chatting(says=3) as chat:
+        first = await chat.ada.request("POST", "/ui", json=ui("hi"))
+        path = f"/ui/{first.headers['x-run-id']}/stream?startIndex="
+        parts = [event for event in check_stream(first.body) if event.data != "[DONE]"]
+        for start, left in [(0, len(parts)), (2, len(parts) - 2), (-3, 3), (-99, len(parts))]:
+            again = await chat.ada.request("GET", f"{path}{start}")
+            assert check_stream(again.body)[:-1] == parts[len(parts) - left :]
+            tail = again.headers["x-workflow-stream-tail-index"]
+            assert tail == str(len(parts) - 1)
+        for start in (len(parts), 99):
+            assert (await chat.ada.request("GET", f"{path}{start}")).status == 204
+        assert (await chat.ada.request("GET", f"{path}x")).status == 400
+
+
+async def test_a_conversation_is_followed_by_its_name_and_whole() -> None:
+    async with chatting() as chat:
+        async with chat.ada.stream("POST", "/ui", json=ui("hi")) as first:
+            chat.say(1)
+            await first.started()
+        for path in ("/ui/chat/stream", f"/ui/{first.headers['x-run-id']}/stream"):
+            async with chat.ada.stream("GET", path) as again:
+                assert json.loads((await again.event()).data or "")["type"] == "start"
+        assert (await chat.client("bob").request("GET", "/ui/chat/stream")).status == 204
+        async with chat.ada.stream("GET", "/text/chat/stream") as text:
+            chat.say(2)
+            assert await text.read_to_end() == b"One two three."
+        assert (await chat.ada.request("GET", "/ui/chat/stream")).status == 204
+
+
 # Headers
 
 

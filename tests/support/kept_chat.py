@@ -47,7 +47,7 @@ class KeptChat:
     Args:
         store: keeps its streams; a new one if left out.
         says: how many words it may say at first.
-        settings: of the application.
+        given: settings of the application.
 
     Attributes:
         store: keeps its streams.
@@ -58,12 +58,12 @@ class KeptChat:
 
     words = ("One ", "two ", "three.")
 
-    def __init__(self, store: Any = None, *, says: int = 0, **settings: Any) -> None:
+    def __init__(self, store: Any = None, *, says: int = 0, **given: Any) -> None:
         self.store = MemoryStore() if store is None else store
         self.runs = 0
         self._may = anyio.Semaphore(says)
-        settings = {"identify": who, "options": StreamOptions(shutdown_grace=0.01)} | settings
-        self.app = ChatApp(self._answer, store=self.store, **settings)
+        settings: dict[str, Any] = {"identify": who, "options": StreamOptions(shutdown_grace=0.01)}
+        self.app = ChatApp(self._answer, store=self.store, **(settings | given))
         self.ada = self.client("ada")
 
     def client(self, user: str | None) -> Client:
