@@ -21,6 +21,7 @@ from .http import (
     Receive,
     Scope,
     Send,
+    answer_lifespan,
     header_of,
     merge_headers,
     over_websocket,
@@ -68,7 +69,10 @@ class Followed:
         self.headers = [*headers]
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer the request."""
+        """Answer the request. A WebSocket that asks to be accepted is refused with the answer."""
+        if scope["type"] == "lifespan":
+            await answer_lifespan(receive, send)
+            return
         if scope["type"] == "websocket":
             receive, send = over_websocket(receive, send)
         try:

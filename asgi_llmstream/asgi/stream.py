@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import AsyncGenerator
-from contextlib import ExitStack, asynccontextmanager
+from contextlib import ExitStack, asynccontextmanager, nullcontext
 from functools import partial
 
 from ..arguments import check_on_finish, check_producer, explains, format_of, options_of
@@ -148,7 +148,8 @@ class LLMStream:
             RuntimeError: if the producer was used up by an earlier request.
         """
         if scope["type"] == "lifespan":
-            await answer_lifespan(receive, send)
+            keeping = self._keeping
+            await answer_lifespan(receive, send, keeping.host.running if keeping else nullcontext)
             return
         if scope["type"] == "websocket":
             receive, send = over_websocket(receive, send)

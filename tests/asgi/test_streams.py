@@ -656,14 +656,20 @@ UI = {"messages": [{"id": "m", "role": "user", "parts": [{"type": "text", "text"
 
 
 @pytest.mark.parametrize(
-    ("site", "status"),
-    [("same-origin", 200), ("same-site", 415), ("cross-site", 415), ("none", 415), ("", 415)],
+    ("kind", "site", "status"),
+    [
+        ("text/plain;charset=UTF-8", "same-origin", 200),
+        ("text/plain;charset=UTF-8", "same-site", 415),
+        ("text/plain;charset=UTF-8", "cross-site", 415),
+        ("text/plain;charset=UTF-8", "", 415),
+        ("application/x-www-form-urlencoded", "same-origin", 415),
+    ],
 )
 async def test_json_that_is_said_to_be_text_is_read_from_a_page_of_the_same_origin_only(
-    site: str, status: int
+    kind: str, site: str, status: int
 ) -> None:
     async with chatting(says=3) as chat:
-        headers = {"content-type": "text/plain;charset=UTF-8", "sec-fetch-site": site}
+        headers = {"content-type": kind, "sec-fetch-site": site}
         body = json.dumps(UI).encode()
         answer = await chat.ada.request("POST", "/ui", body=body, headers=headers)
         assert (answer.status, chat.runs) == (status, int(status == 200))

@@ -115,6 +115,15 @@ def test_the_workflow_transport_gets_the_rest_by_itself_when_it_is_cut_off(node:
     assert site.chat.runs == 1
 
 
+def test_the_workflow_transport_does_not_ask_for_ever_when_the_answer_was_stopped(
+    node: Run,
+) -> None:
+    with serving(identify=None) as (url, _):
+        out = node("ui_resume.mjs", url, "stopped")
+    assert out["first"]["text"] == "One "
+    assert [status for _, _, status in out["requests"]] == [200, 204]
+
+
 def test_the_workflow_transport_reads_from_before_the_end_and_knows_where_that_is(
     node: Run,
 ) -> None:

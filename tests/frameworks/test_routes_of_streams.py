@@ -297,6 +297,29 @@ async def test_the_lifespan_may_be_entered_in_one_of_ones_own() -> None:
         assert text_of(await Client(stream).request("GET", "/")) == "Hello"
 
 
+async def test_a_stream_that_is_the_whole_application_owns_itself() -> None:
+    store = MemoryStore()
+    stream = LLMStream(lambda: answer(None), format="events", store=store)
+    ready, over = anyio.Event(), anyio.Event()
+    told = iter(["lifespan.startup", "lifespan.shutdown"])
+
+    async def receive() -> Any:
+        event = next(told)
+        if event == "lifespan.shutdown":
+            await over.wait()
+        return {"type": event}
+
+    async def send(message: Any) -> None:
+        ready.set()
+
+    with anyio.fail_after(10):
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(stream, {"type": "lifespan"}, receive, send)
+            await ready.wait()
+            assert text_of(await Client(stream).request("GET", "/")) == "Hello"
+            over.set()
+
+
 async def test_a_stream_may_still_end_with_its_client() -> None:
     closed = anyio.Event()
 

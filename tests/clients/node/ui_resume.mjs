@@ -3,6 +3,7 @@
 //   resume    another page with `resume` gets the answer whole, and a third one none
 //   stop      the page stops, which to the server is a disconnect; then the server is told, too
 //   workflow  `WorkflowChatTransport` is cut off, and gets the rest by itself
+//   stopped   the server ends what that one waits for
 //   tail      the same one follows from two parts before the end, and is cut off
 import { AbstractChat, DefaultChatTransport } from 'ai';
 import { WorkflowChatTransport } from '@ai-sdk/workflow/client';
@@ -104,6 +105,15 @@ const ways = {
     await sending;
     out.first = first.told();
     out.run = runId;
+  },
+  async stopped() {
+    const first = page(new WorkflowChatTransport({ api: `${base}/ui`, fetch: recorded }));
+    const sending = first.chat.sendMessage({ text: 'hi' });
+    await say(1);
+    await first.state.showing('One ');
+    await fetch(`${base}/streams/${runId}/stop`, { method: 'POST' });
+    await sending;
+    out.first = first.told();
   },
   async tail() {
     await closedInMidAnswer();
