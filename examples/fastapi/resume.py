@@ -20,5 +20,5 @@ chat = ChatApp(answer, store=MemoryStore())
 app = FastAPI(lifespan=chat.lifespan)
 app.mount("/v1", chat)
 # Where the bundle is: see `resume_page`.
-page = os.environ.get("PAGE", "page")
+page = os.environ.get("PAGE", "dist")
 app.mount("/", StaticFiles(directory=page, html=True, check_dir=False))

@@ -271,6 +271,20 @@ def test_an_answer_that_is_not_kept_any_more_is_said_to_be_gone(browser: Browser
     assert answer.asked == 1
 
 
+@pytest.mark.parametrize("found", ["5", "null", "{", '{"turns": 1}'])
+def test_what_is_no_conversation_of_the_pages_is_passed_over(browser: Browser, found: str) -> None:
+    answer = Halting()
+    answer.go_on.set()
+    with serving(answer) as url, opened(browser, url) as page:
+        page.evaluate("(found) => localStorage.setItem('llmstream', found)", found)
+        page.reload()
+        expect(page.get_by_test_id("welcome")).to_be_visible()
+        ask(page, "Hello")
+        status(page, "done")
+        page.reload()
+        shows(page, "One, two.")
+
+
 def test_what_the_documentation_has_a_page_do_follows_from_the_message_so_far(
     browser: Browser,
 ) -> None:
