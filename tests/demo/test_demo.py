@@ -386,6 +386,20 @@ def test_a_signal_ends_silent_streams_visibly_and_the_process(
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such signals")
+def test_a_signal_ends_the_process_also_while_an_answer_goes_on_that_nobody_reads(
+    demo: DemoProcess, client: httpx.Client
+) -> None:
+    events = f"{demo.url}v1/events"
+    with client.stream("GET", events, params={"prompt": "slow"}) as response:
+        next(response.iter_lines())
+        stream = demo.url.rstrip("/") + response.headers["location"]
+    assert client.get(stream, headers={"accept": "application/json"}).json()["live"]
+    demo.process.send_signal(signal.SIGTERM)
+    code, output = demo.wait()
+    assert (code, "Traceback" in output) == (0, False)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such signals")
 def test_a_signal_ends_the_process_also_while_a_reader_stalls(demo: DemoProcess) -> None:
     host, port = demo.url.removeprefix("http://").rstrip("/").split(":")
     prompt = b"a" * 8_000_000  # comes back in the tool call: more than the sockets hold
