@@ -61,8 +61,10 @@ def check_producer(producer: object) -> None:
     """Refuse what is nothing to stream."""
     if not is_producer(producer):
         raise unknown(producer, "return")
-    if inspect.isroutine(producer) and is_function(producer):
-        check_call(producer, "the producer", "", f"{producer.__name__}(...)")
+    if is_function(producer) and not inspect.isclass(producer):
+        name = getattr(producer, "__name__", None)
+        write = f"{name}(...)" if name else "LLMStream(answer(request))"
+        check_call(producer, "the producer", "", write)
 
 
 def check_on_finish(on_finish: object) -> None:
@@ -189,8 +191,13 @@ def formats_of(formats: Iterable[AnyRequestFormat]) -> tuple[RequestFormat, ...]
                 f"{name} has no route and no requests: make it a RequestFormat, or give it to "
                 f"LLMStream(..., format={name}(...))"
             )
-    if len({format.route for format in found}) < len(found):
-        raise ValueError("two formats have the same route: give each one of its own")
+    routes = [format.route for format in found]
+    for route in routes:
+        if routes.count(route) > 1:
+            raise ValueError(
+                f"two formats have the route {route!r}: leave one out, or give a class of your own "
+                "another `route`"
+            )
     return tuple(found)
 
 

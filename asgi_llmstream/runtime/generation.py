@@ -193,7 +193,8 @@ class Generation(Run):
             kind = type(chunk)
             if kind is Raw and not self._carries_raw:
                 raise TypeError(
-                    "a ServerSentEvent goes out on the plain format only: use format=Events()"
+                    "a ServerSentEvent goes out on the plain format only, as it is: use "
+                    "format=Events(), or yield what every format has a word for, as Text or Data"
                 )
             if not self._has_envelope and not isinstance(chunk, _WORDLESS):
                 raise TypeError(

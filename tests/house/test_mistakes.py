@@ -258,7 +258,8 @@ BUILT = [
         "the same format twice",
         wrong(ChatApp, answer, formats=["ui", UIMessages]),
         ValueError,
-        "two formats have the same route: give each one of its own",
+        "two formats have the route '/ui': leave one out, or give a class of your own another "
+        "`route`",
     ),
     Told(
         "options as a dict",
@@ -434,6 +435,14 @@ BUILT = [
         "the producer is called with no arguments, and answer() does not take that: missing a "
         "required argument: 'request'. Write `answer(...)`, or bind what else it needs with "
         "functools.partial",
+    ),
+    Told(
+        "a stream of an app",
+        wrong(LLMStream, ChatApp(answer)),
+        TypeError,
+        "the producer is called with no arguments, and ChatApp() does not take that: missing a "
+        "required argument: 'scope'. Write `LLMStream(answer(request))`, or bind what else it "
+        "needs with functools.partial",
     ),
     Told(
         "a stream of what a function forgot to return",
@@ -682,7 +691,8 @@ LOGGED = [
     Logged(yields_a_number_for_text, "Text.text must be a str, not int"),
     Logged(
         yields_an_event_of_its_own,
-        "a ServerSentEvent goes out on the plain format only: use format=Events()",
+        "a ServerSentEvent goes out on the plain format only, as it is: use format=Events(), or "
+        "yield what every format has a word for, as Text or Data",
     ),
     Logged(
         returns_where_it_should_yield,
