@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import asynccontextmanager
 from json import dumps
-from typing import Any
+from typing import Any, Self
 from urllib.parse import unquote
 
 import anyio
 import anyio.lowlevel
 
 from ..asgi.http import Scope
+from .lifespan import running
 from .response import App, Response
 
 __all__ = ["Client"]
@@ -19,6 +20,9 @@ __all__ = ["Client"]
 
 class Client:
     """Calls an ASGI application as a server would.
+
+    Enter it (`async with Client(app) as client`) to have the application started, and stopped
+    at the end, as one with a store has to be.
 
     Args:
         app: the application.
@@ -48,6 +52,20 @@ class Client:
         self._root_path = root_path
         self._headers = dict(headers or {})
         self._behaviour = (send_raises_after_disconnect, suspend_on_send, timeout)
+        self._running = running(app, timeout)
+
+    async def __aenter__(self) -> Self:
+        """Start the application.
+
+        Raises:
+            RuntimeError: if it knows no lifespan, or its startup failed.
+        """
+        await self._running.__aenter__()
+        return self
+
+    async def __aexit__(self, *raised: Any) -> bool | None:
+        """Stop the application, and wait until it has stopped."""
+        return await self._running.__aexit__(*raised)
 
     @asynccontextmanager
     async def stream(
