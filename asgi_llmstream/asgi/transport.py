@@ -12,7 +12,7 @@ from ..errors import BadRequest
 from ..formats.base import Format, RequestFormat
 from ..formats.shapes.frames import behind, frames_of
 from ..options import StreamOptions
-from ..stores import RunState, Trimmed, UnknownRun
+from ..stores import RunState, UnknownRun
 from .http import NO_STORE, Receive, Scope, Send, query_fields, send_empty
 from .kept import About, Keeping, encoder_of, events_of, state_of
 from .streamed import headers_of
@@ -50,8 +50,6 @@ class Transport:
         if state is None or (start is None and not state.is_live):
             await send_empty(send, 204, [NO_STORE])
             return
-        if state.first > 1:
-            raise Trimmed()  # what is left would look whole
         id, format = state.run.id, About.read(state.run).set_up(self._format)
         headers = [*headers_of(format)]
         index = start or 0

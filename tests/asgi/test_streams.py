@@ -426,6 +426,20 @@ async def test_behind_the_last_part_of_an_ended_stream_there_is_nothing_to_ask_f
         assert (await chat.ada.request("GET", f"{path}x")).status == 400
 
 
+@pytest.mark.parametrize("start", ["", "?startIndex=0", "?startIndex=2", "?startIndex=-1"])
+async def test_a_conversation_whose_beginning_is_not_kept_is_an_error_and_no_part(
+    start: str,
+) -> None:
+    async with chatting(MemoryStore(max_events=4), says=2) as chat:
+        async with chat.ada.stream("POST", "/ui", json=ui("hi")) as first:
+            while b"two " not in first.body:
+                await first.event()
+            gone = await chat.ada.request("GET", f"/ui/chat/stream{start}")
+            assert (gone.status, gone.headers["cache-control"]) == (410, "no-store")
+            chat.say(1)
+            assert b"three." in await first.read_to_end()
+
+
 async def test_a_conversation_is_followed_by_its_name_and_whole() -> None:
     async with chatting() as chat:
         async with chat.ada.stream("POST", "/ui", json=ui("hi")) as first:
@@ -436,6 +450,7 @@ async def test_a_conversation_is_followed_by_its_name_and_whole() -> None:
                 assert json.loads((await again.event()).data or "")["type"] == "start"
         assert (await chat.client("bob").request("GET", "/ui/chat/stream")).status == 204
         async with chat.ada.stream("GET", "/text/chat/stream") as text:
+            await text.started()
             chat.say(2)
             assert await text.read_to_end() == b"One two three."
         assert (await chat.ada.request("GET", "/ui/chat/stream")).status == 204
