@@ -28,7 +28,8 @@ from .http import (
     query_fields,
     send_json,
 )
-from .kept import About, Identify, Keeping, cursor_of, keeping_of, resume, state_of
+from .kept import About, Identify, Keeping, cursor_of, keeping_of, resume
+from .reading import state_of
 from .refusals import refuse
 from .streamed import headers_of
 

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import inspect
-import math
 import secrets
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 from urllib.parse import parse_qs
 
@@ -15,30 +14,23 @@ from msgspec.structs import replace
 
 from ..arguments import check_identify, check_key, check_on_busy, check_store
 from ..errors import BadRequest
-from ..events import Event, RunStarted
-from ..formats.base import Encoder, Format, counts_events, cursors_of, takes_merged
-from ..formats.shapes.frames import behind, with_cursors
+from ..events import RunStarted
+from ..formats.base import Format, counts_events, cursors_of, takes_merged
+from ..formats.shapes.frames import behind
 from ..options import StreamOptions
 from ..request import ChatRequest
-from ..resume import Cursor, Following, Host
-from ..runtime import Ticker, draining
-from ..stores import EventDecoder, NewRun, OnBusy, RunState, StreamStore, Trimmed
-from .delivery import Delivery
+from ..resume import Cursor, Host
+from ..stores import NewRun, OnBusy, StreamStore, Trimmed
 from .http import NO_STORE, RawHeaders, Receive, Scope, Send, header_of, outer_path, send_empty
-from .streamed import StreamDelivery
-from .whole import WholeDelivery
+from .reading import Reading, encoder_of
 
 __all__ = [
     "About",
     "Identify",
     "Keeping",
-    "Reading",
     "cursor_of",
-    "encoder_of",
-    "events_of",
     "keeping_of",
     "resume",
-    "state_of",
 ]
 
 Identify = Callable[[Mapping[str, Any]], str | Awaitable[str | None] | None]
@@ -222,75 +214,6 @@ def cursor_of(scope: Scope, run: str) -> Cursor:
     return cursor._replace(run=run)
 
 
-class Reading(Struct):
-    """The way in which somebody reads a run.
-
-    Attributes:
-        format: what he reads it in.
-        options: of the delivery.
-        status: of the response.
-        headers: of the response.
-        whole: he wants it in one piece.
-    """
-
-    format: Format
-    options: StreamOptions
-    status: int
-    headers: list[tuple[bytes, bytes]]
-    whole: bool = False
-
-    async def deliver(
-        self,
-        following: Following,
-        receive: Receive,
-        send: Send,
-        encode: Encoder | None = None,
-        *,
-        merges: bool = True,
-        has_begun: bool = False,
-    ) -> None:
-        """Deliver what is read.
-
-        Args:
-            following: reads the run.
-            receive: the server's, as is the other.
-            encode: see `StreamDelivery`, as for the others.
-        """
-        kind: type[Delivery] = WholeDelivery if self.whole else StreamDelivery
-        how: dict[str, Any] = {"status": self.status, "headers": self.headers}
-        if not self.whole:
-            merges = merges and takes_merged(self.format)
-            how |= {"encode": encode, "merges": merges, "has_begun": has_begun}
-        delivery = kind(following, following, self.format, self.options, send, **how)
-        leaving = _LeavingAtDrain(delivery, following)
-        ticker = Ticker.current(self.options.clock)
-        ticker.add(leaving, math.inf)
-        try:
-            await delivery.run(receive)
-        finally:
-            ticker.remove(leaving)
-
-
-class _LeavingAtDrain:
-    """Breaks a delivery off when the process is told to end, and the run goes on elsewhere: its
-    reader comes back, and gets the rest there."""
-
-    def __init__(self, delivery: Delivery, following: Following) -> None:
-        self._delivery = delivery
-        self._following = following
-
-    def tick(self, now: float) -> float:
-        if draining() and not self._following.is_made_here:
-            self._delivery.give_up()
-        return math.inf
-
-
-def encoder_of(format: Format, run: str) -> Encoder:
-    """Return an encoder whose events have cursors, where clients come back with them."""
-    encode = format.encoder()
-    return with_cursors(encode, run) if cursors_of(format) == "added" else encode
-
-
 async def resume(
     keeping: Keeping,
     owner: str,
@@ -331,34 +254,3 @@ async def resume(
         encode(RunStarted(1, cursor.run, 0, ""))  # its ids name the run
         following.begin_at(cursor.number)
     await reading.deliver(following, receive, send, behind(encode, cursor.frames))
-
-
-async def state_of(store: StreamStore, owner: str, id: str) -> RunState:
-    """Return how a run is.
-
-    Raises:
-        UnknownRun: if there is none.
-    """
-    return (await store.read(owner, id, _BEYOND, 0)).state
-
-
-async def events_of(store: StreamStore, owner: str, id: str) -> AsyncIterator[Event]:
-    """Yield the events that a run has.
-
-    Raises:
-        LLMStreamError: if there is no such run, or its beginning is not kept any more.
-    """
-    decoder, number = EventDecoder(), 0
-    while True:
-        page = await store.read(owner, id, number, _PAGE)
-        for event in decoder.decode(number + 1, page.events):
-            yield event
-        number += len(page.events)
-        if not page.events or number >= page.state.last:
-            return
-
-
-# Events that are read at a time.
-_PAGE = 1000
-# No run has so many events, so that none is missing behind it.
-_BEYOND = 2**53

@@ -24,7 +24,8 @@ from ..stores import RunState, Trimmed
 from .admission import Door
 from .body import read_json
 from .http import NO_STORE, Handler, Receive, Scope, Send, query_fields, send_empty, send_json
-from .kept import About, Keeping, events_of
+from .kept import About, Keeping
+from .reading import events_of
 from .streamed import headers_of
 
 __all__ = ["Conversations", "counted"]

@@ -12,7 +12,8 @@ from ..formats.shapes.fields import bad_field
 from ..formats.shapes.frames import frames_of
 from ..stores import NewRun, RunState, UnknownRun
 from .http import Scope
-from .kept import About, Keeping, events_of, state_of
+from .kept import About, Keeping
+from .reading import events_of, state_of
 
 __all__ = ["Place", "StoredResponse", "StoredResponses"]
 

@@ -35,7 +35,8 @@ from .http import (
     over_websocket,
     send_empty,
 )
-from .kept import Identify, Keeping, Reading, encoder_of, keeping_of, resume
+from .kept import Identify, Keeping, keeping_of, resume
+from .reading import Reading, encoder_of
 from .refusals import refuse
 from .streamed import StreamDelivery, headers_of
 from .whole import WholeDelivery

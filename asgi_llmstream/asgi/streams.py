@@ -12,7 +12,8 @@ from ..message import Message
 from .admission import Door
 from .follow import Followed, described, formats_by_name
 from .http import NO_STORE, Handler, Receive, Scope, Send, send_empty, send_json
-from .kept import Keeping, events_of
+from .kept import Keeping
+from .reading import events_of
 from .transport import Transport
 
 __all__ = ["Streams"]

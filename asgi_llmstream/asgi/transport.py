@@ -14,7 +14,8 @@ from ..formats.shapes.frames import behind, frames_of
 from ..options import StreamOptions
 from ..stores import RunState, UnknownRun
 from .http import NO_STORE, Receive, Scope, Send, query_fields, send_empty
-from .kept import About, Keeping, encoder_of, events_of, state_of
+from .kept import About, Keeping
+from .reading import encoder_of, events_of, state_of
 from .streamed import headers_of
 
 __all__ = ["Transport"]
