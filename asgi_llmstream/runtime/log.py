@@ -82,18 +82,22 @@ class Log:
                 self._move_on()
         else:
             self._first = last + 1
-        if not self._published_later:
-            self.published = last
+        if self._published_later:
+            self._wake(ahead=True)
+            return
+        self.published = last
         for follower in self._followers:
-            if follower.ahead or not self._published_later:
-                follower.wake()
+            follower.wake()
 
     def publish(self, number: int) -> None:
         """Let followers see the events up to this one."""
         self.published = number
         self._move_on()
+        self._wake(ahead=False)
+
+    def _wake(self, *, ahead: bool) -> None:
         for follower in self._followers:
-            if not follower.ahead:
+            if follower.ahead is ahead:
                 follower.wake()
 
     def retract(self) -> None:

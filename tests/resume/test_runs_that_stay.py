@@ -629,16 +629,32 @@ async def test_who_follows_elsewhere_is_told_too_when_the_store_is_away(
 async def test_a_store_with_a_fault_of_its_own_ends_the_run_and_no_event_loop(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    async def fail(name: str, ask: Callable[[], Any]) -> Any:
-        if name in ("append", "wait"):
-            raise RuntimeError("a fault")
-        return await ask()
-
-    async with host_of(Between(MemoryStore(), fail)) as host:
+    async with host_of(Between(MemoryStore(), faulty("append"))) as host:
         await begin(host, Producer())
         (end,) = await read_to_end(host.follow(ADA, "run"))
     assert isinstance(end, RunFailed)
     assert "a fault" in caplog.text
+
+
+async def test_a_store_whose_wait_fails_is_logged_and_the_run_goes_on(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async with host_of(Between(MemoryStore(), faulty("wait"))) as host:
+        producer = Producer()
+        await begin(host, producer)
+        await settle()
+        assert "a fault" in caplog.text
+        producer.say()
+        assert said(await read_to_end(host.follow(ADA, "run"))) == "".join(WORDS)
+
+
+def faulty(method: str) -> Any:
+    async def ask(name: str, ask: Callable[[], Any]) -> Any:
+        if name == method:
+            raise RuntimeError("a fault")
+        return await ask()
+
+    return ask
 
 
 # A producer that is lost.

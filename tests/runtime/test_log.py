@@ -254,3 +254,40 @@ async def test_one_reader_that_left_early_is_enough() -> None:
     first.leave()
     second.leave(had_the_end=True)
     assert log.left_early
+
+
+async def test_what_is_not_published_yet_wakes_its_publisher_only() -> None:
+    log = Log(100, 1000, published_later=True)
+    woken: list[str] = []
+
+    async def wait(name: str, ahead: bool) -> None:
+        await log.follow(ahead=ahead, holds=ahead).wait()
+        woken.append(name)
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(wait, "one", False)
+        tasks.start_soon(wait, "ahead", True)
+        await settle()
+        log.append(deltas(1, 1))
+        await settle()
+        assert woken == ["ahead"]
+        log.publish(1)
+        await settle()
+        assert woken == ["ahead", "one"]
+
+
+async def test_what_was_taken_back_is_seen_by_nobody_and_a_closed_log_says_why() -> None:
+    log = Log(100, 1000, published_later=True)
+    publisher, follower = log.follow(ahead=True), log.follow(holds=False)
+    log.append(deltas(1, 3))
+    publisher.take()
+    log.publish(2)
+    log.retract()
+    log.close(ConnectionError("away"))
+    assert log.last == 2
+    assert numbers(follower.take()) == [1, 2]
+    for _ in range(2):
+        with pytest.raises(ConnectionError, match="away"):
+            follower.take()
+    follower.leave()
+    assert follower.take() == []

@@ -20,7 +20,7 @@ from asgi_llmstream.errors import LLMStreamError
 from asgi_llmstream.events import Event, RunFailed, Terminal
 from asgi_llmstream.message import Message
 from asgi_llmstream.resume import Following, Host
-from asgi_llmstream.stores import MemoryStore, StoreUnavailable
+from asgi_llmstream.stores import MemoryStore, StoreUnavailable, UnknownRun
 from tests.support.kept_runs import ADA, Between, begin, of_store, the_same
 from tests.support.virtual_time import LoopClock, run_virtually
 
@@ -80,6 +80,7 @@ class Reader:
     Attributes:
         had: each connection's first number and its events.
         end: the run's terminal, as he had it.
+        is_told: he heard that there is no such run any more.
     """
 
     def __init__(self, schedule: Schedule) -> None:
@@ -87,6 +88,7 @@ class Reader:
         self._dice = schedule.dice
         self.had: list[tuple[int, list[Event]]] = []
         self.end: Terminal | None = None
+        self.is_told = False
         self._host: Host | None = None
         self._patience = anyio.CancelScope()
 
@@ -99,13 +101,15 @@ class Reader:
         dice = self._dice
         await anyio.sleep(dice.random() * dice.choice([0, 1, 4]))
         cursor = 0
-        while self.end is None:
+        while self.end is None and not self.is_told:
             self._host = dice.choice(self._schedule.live_hosts())
             following = self._host.follow(ADA, "run", merges=dice.random() < 0.7)
             events: list[Event] = []
             try:
                 with anyio.move_on_after(dice.choice([0.2, 1, math.inf])) as self._patience:
                     await self._read(following, cursor, events)
+            except UnknownRun:
+                self.is_told = True
             except LLMStreamError:
                 await anyio.sleep(0.5)  # as it would be told in its response
             following.leave()
@@ -128,6 +132,7 @@ class Reader:
         self.had.append((cursor, events))
         before = max((event.seq for event in events[:-1]), default=cursor)
         last = events[-1]
+        self.is_told = isinstance(last, RunFailed) and last.code == "unknown_stream"
         if isinstance(last, Terminal) and last.seq > before:
             self.end = last  # else it is none of the run's
         return max(before, last.seq)
@@ -148,7 +153,7 @@ class Schedule:
         self._nets = [Net(self.dice, trouble) for _ in range(2)]
         self._hosts = [Host(Between(self._store, net)) for net in self._nets]  # type: ignore[arg-type]
         self._results: list[StreamResult] = []
-        self._is_killed = False
+        self._is_killed = self._is_erased = False
         self._readers = [Reader(self) for _ in range(self.dice.randint(1, 4))]
         self._yielded = ""
 
@@ -201,12 +206,16 @@ class Schedule:
         """Stop the run, kill its process, or cut it off from the store for a while."""
         dice = self.dice
         await anyio.sleep(dice.random() * dice.choice([0.1, 0.5, 1, 4]))
-        match dice.randint(0, 4):
+        match dice.randint(0, 5):
             case 0 | 1:
                 host = dice.choice(self._hosts)
                 for _ in range(dice.randint(1, 2)):
                     with suppress(StoreUnavailable):
                         await host.stop(ADA, "run")
+            case 4:
+                with suppress(StoreUnavailable):
+                    self._is_erased = True
+                    await dice.choice(self._hosts).erase(ADA, "run")
             case 2:
                 self._is_killed = self._nets[0].is_dead = True
                 for reader in self._readers:
@@ -218,6 +227,10 @@ class Schedule:
 
     async def check(self) -> None:
         """One order, one end, and everybody has had a true part of it."""
+        if self._is_erased and not await self._store.list_runs(ADA):
+            assert all(reader.end or reader.is_told for reader in self._readers)
+            assert len(self._results) == 1
+            return
         truth = await of_store(self._store)
         ends = [number for number, event in enumerate(truth, 1) if isinstance(event, Terminal)]
         assert ends == [len(truth)], "an order with other than one end"
@@ -261,7 +274,7 @@ def _check_connection(truth: list[Event], cursor: int, events: list[Event]) -> N
     assert the_same(true, truth[cursor:last]), "what came is not what there is"
     if own:
         assert isinstance(own[-1], RunFailed)
-        assert own[-1].code in ("store_unavailable", "unknown_stream")
+        assert own[-1].code == "store_unavailable"
     assert not any(isinstance(event, Terminal) for event in events[:-1]), "something after an end"
 
 
