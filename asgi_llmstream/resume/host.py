@@ -246,8 +246,8 @@ class Host:
         Raises:
             UnknownRun: if there is none.
         """
+        self._stop_here(owner, id)  # also where the store is away
         state = await self.store.stop(owner, id)
-        self._stop_here(owner, id)
         with anyio.move_on_after(_STOP_PATIENCE):
             while state.is_live:
                 await self.store.wait(owner, id, state.last)

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 import gc
 import weakref
 from collections.abc import AsyncIterator, Callable
+from contextvars import ContextVar
 from typing import Any
 
 import anyio
 import anyio.lowlevel
+import anyio.to_thread
 import pytest
 from msgspec.structs import replace
 
@@ -285,6 +288,18 @@ async def test_a_stop_from_anywhere_ends_the_run_for_everybody(words: int, elsew
     assert results[0].message.text == "".join(WORDS[:words])
 
 
+async def test_a_stop_is_heard_in_its_own_process_also_while_the_store_is_away() -> None:
+    store, switch, results = MemoryStore(), Switch(), list[StreamResult]()
+    async with host_of(Between(store, switch)) as host:
+        await begin(host, Producer(), on_finish=results.append)
+        switch.away = ("stop",)
+        with pytest.raises(StoreUnavailable):
+            await host.stop(ADA, "run")
+        end = (await read_to_end(host.follow(ADA, "run")))[-1]
+        assert isinstance(end, RunAborted)
+    assert [result.outcome for result in results] == ["stopped"]
+
+
 async def test_a_stop_after_the_end_changes_nothing() -> None:
     async with host_of(MemoryStore()) as host:
         producer = Producer()
@@ -510,6 +525,58 @@ async def test_a_run_whose_lifespan_ends_while_the_store_is_asked_does_not_begin
             await asked.wait()
         go_on.set()
     assert (refused, store.size) == (["refused"], 0)
+
+
+async def test_a_run_does_not_end_with_the_request_that_asked_for_it() -> None:
+    store, of_request = MemoryStore(), ContextVar[str]("of_request")
+    heard: list[str] = []
+
+    async def answer() -> AsyncIterator[str]:
+        yield of_request.get()
+        await left.wait()
+        await anyio.lowlevel.checkpoint()
+        yield of_request.get()
+
+    async with host_of(store) as host:
+        left = anyio.Event()
+        async with anyio.create_task_group() as request:
+            of_request.set("ada ")
+            await begin(host, answer(), on_finish=lambda result: heard.append(of_request.get()))
+            request.cancel_scope.cancel()
+        left.set()
+        assert said(await read_to_end(host.follow(ADA, "run"))) == "ada ada "
+    assert heard == ["ada "]
+
+
+async def test_a_stop_from_another_event_loop_is_heard() -> None:
+    store = MemoryStore()
+
+    async def stop() -> str:
+        async with host_of(store) as elsewhere:
+            return (await elsewhere.stop(ADA, "run")).outcome
+
+    async with host_of(store) as host:
+        await begin(host, Producer())
+        assert await anyio.to_thread.run_sync(anyio.run, stop) == "stopped"
+        end = (await read_to_end(host.follow(ADA, "run")))[-1]
+        assert isinstance(end, RunAborted)
+
+
+@pytest.mark.parametrize("anyio_backend", ["asyncio"])
+async def test_hosts_keep_no_event_loop_in_memory(anyio_backend: str) -> None:
+    store = MemoryStore()
+
+    async def main() -> weakref.ref[Any]:
+        host = Host.current(store)
+        assert Host.current(store) is host
+        async with host.running():
+            await begin(host, Producer())
+            await settle()
+        return weakref.ref(asyncio.get_running_loop())
+
+    loop = await anyio.to_thread.run_sync(anyio.run, main)
+    gc.collect()
+    assert loop() is None
 
 
 async def test_nothing_of_a_run_stays_behind_but_what_the_store_keeps() -> None:
