@@ -12,7 +12,7 @@ app = ChatApp(answer)
 from typing import TYPE_CHECKING, NoReturn
 
 from .asgi.app import Answer, ChatApp
-from .asgi.own import store_lifespan, store_routes
+from .asgi.kept.own import store_lifespan, store_routes
 from .asgi.stream import LLMStream, collect, encode_stream
 from .chunks import (
     Approval,

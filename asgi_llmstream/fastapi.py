@@ -24,7 +24,7 @@ with needs("fastapi", "fastapi", "starlette"):
 
 from .asgi.app import Answer, ChatApp, chat_app
 from .asgi.http import receive_again
-from .asgi.kept import Identify
+from .asgi.kept.keeping import Identify
 from .asgi.parameters import further_parameters, waiting
 from .formats import DEFAULT_FORMATS, AnyRequestFormat, openapi
 from .options import DEFAULT_OPTIONS, StreamOptions

@@ -31,9 +31,9 @@ with needs("litestar", "litestar"):
     from litestar.types import Guard, ResponseCookies, ResponseHeaders, TypeEncodersMap
 
 from .asgi.app import Answer, ChatApp, chat_app
-from .asgi.follow import Followed, followed
 from .asgi.http import Receive, Scope, Send, merge_headers, receive_again
-from .asgi.kept import Identify
+from .asgi.kept.follow import Followed, followed
+from .asgi.kept.keeping import Identify
 from .asgi.parameters import further_parameters, waiting
 from .asgi.stream import DEFAULT_FORMAT, LLMStream
 from .formats import DEFAULT_FORMATS, AnyFormat, AnyRequestFormat, openapi

@@ -11,9 +11,9 @@ with needs("starlette", "starlette"):
     from starlette.responses import Response
     from starlette.types import Receive, Scope, Send
 
-from .asgi.follow import Followed, followed
 from .asgi.http import Headers
-from .asgi.kept import Identify
+from .asgi.kept.follow import Followed, followed
+from .asgi.kept.keeping import Identify
 from .asgi.stream import DEFAULT_FORMAT, LLMStream
 from .formats import AnyFormat
 from .options import DEFAULT_OPTIONS, StreamOptions

@@ -44,12 +44,12 @@ from .http import (
     send_empty,
     send_json,
 )
-from .kept import Identify, Keeping, keeping_of
-from .llama_cpp import Conversations, counted
+from .kept.keeping import Identify, Keeping, keeping_of
+from .kept.llama_cpp import Conversations, counted
+from .kept.responses import Responses, responses_of, storing
+from .kept.streams import Streams
 from .models import Models, asks_for_anthropic
-from .responses import Responses, responses_of, storing
 from .stream import LLMStream
-from .streams import Streams
 
 __all__ = ["Answer", "ChatApp"]
 

@@ -22,7 +22,7 @@ from .http import (
     send_empty,
     without_body,
 )
-from .kept import Keeping
+from .kept.keeping import Keeping
 from .refusals import refuse
 
 __all__ = ["Dispatcher"]

@@ -22,7 +22,6 @@ from ..stores import NewRun, OnBusy, StreamStore
 from .admission import Admitted, Door
 from .delivery import Delivery, conclude
 from .encoding import encoded
-from .follow import Followed, followed
 from .held import HeldEnd
 from .http import (
     NO_STORE,
@@ -35,8 +34,9 @@ from .http import (
     over_websocket,
     send_empty,
 )
-from .kept import Identify, Keeping, keeping_of, resume
-from .reading import Reading, encoder_of
+from .kept.follow import Followed, followed
+from .kept.keeping import Identify, Keeping, keeping_of, resume
+from .kept.reading import Reading, encoder_of
 from .refusals import refuse
 from .streamed import StreamDelivery, headers_of
 from .whole import WholeDelivery

@@ -17,8 +17,8 @@ import anyio
 import pytest
 
 from asgi_llmstream import ChatApp, ChatRequest
-from asgi_llmstream.asgi.kept import About
-from asgi_llmstream.asgi.reading import encoder_of
+from asgi_llmstream.asgi.kept.keeping import About
+from asgi_llmstream.asgi.kept.reading import encoder_of
 from asgi_llmstream.events import Event
 from asgi_llmstream.formats import DEFAULT_FORMATS, Events, RequestFormat, TextStream, UIMessages
 from asgi_llmstream.formats.base import counts_events, cursors_of

@@ -8,19 +8,19 @@ from typing import Any
 
 from msgspec.structs import replace
 
-from ..errors import LLMStreamError
-from ..formats import OpenAIResponses
-from ..formats.base import RequestFormat
-from ..formats.openai_responses import stored
-from ..formats.openai_responses.stored import Item
-from ..formats.shapes.fields import bad_field
-from ..formats.shapes.frames import behind
-from ..formats.wire import dumps
-from ..request import ChatRequest
-from ..stores import NewRun, UnknownRun
-from .admission import Door
-from .body import decoded
-from .http import (
+from ...errors import LLMStreamError
+from ...formats import OpenAIResponses
+from ...formats.base import RequestFormat
+from ...formats.openai_responses import stored
+from ...formats.openai_responses.stored import Item
+from ...formats.shapes.fields import bad_field
+from ...formats.shapes.frames import behind
+from ...formats.wire import dumps
+from ...request import ChatRequest
+from ...stores import NewRun, UnknownRun
+from ..admission import Door
+from ..body import decoded
+from ..http import (
     NO_STORE,
     Handler,
     RawHeaders,
@@ -31,9 +31,9 @@ from .http import (
     send_empty,
     send_json,
 )
-from .kept import Keeping
+from ..streamed import headers_of
+from .keeping import Keeping
 from .stored import Place, StoredResponse, StoredResponses
-from .streamed import headers_of
 
 __all__ = ["Responses", "responses_of", "storing"]
 

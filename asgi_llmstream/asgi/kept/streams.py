@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterable
 from functools import partial
 
-from ..errors import Forbidden
-from ..formats.base import RequestFormat
-from ..formats.wire import dumps
-from ..message import Message
-from .admission import Door
+from ...errors import Forbidden
+from ...formats.base import RequestFormat
+from ...formats.wire import dumps
+from ...message import Message
+from ..admission import Door
+from ..http import NO_STORE, Handler, Receive, Scope, Send, send_empty, send_json
 from .follow import Followed, described, formats_by_name
-from .http import NO_STORE, Handler, Receive, Scope, Send, send_empty, send_json
-from .kept import Keeping
+from .keeping import Keeping
 from .reading import events_of
 from .transport import Transport
 

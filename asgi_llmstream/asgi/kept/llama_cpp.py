@@ -13,20 +13,20 @@ from typing import Any
 
 from msgspec.structs import replace
 
-from ..errors import NotFound
-from ..events import RunFinished
-from ..formats import OpenAIChat
-from ..formats.base import RequestFormat
-from ..formats.shapes.fields import bad_field
-from ..formats.shapes.frames import behind_bytes
-from ..formats.wire import dumps
-from ..stores import RunState, Trimmed
-from .admission import Door
-from .body import read_json
-from .http import NO_STORE, Handler, Receive, Scope, Send, query_fields, send_empty, send_json
-from .kept import About, Keeping
+from ...errors import NotFound
+from ...events import RunFinished
+from ...formats import OpenAIChat
+from ...formats.base import RequestFormat
+from ...formats.shapes.fields import bad_field
+from ...formats.shapes.frames import behind_bytes
+from ...formats.wire import dumps
+from ...stores import RunState, Trimmed
+from ..admission import Door
+from ..body import read_json
+from ..http import NO_STORE, Handler, Receive, Scope, Send, query_fields, send_empty, send_json
+from ..streamed import headers_of
+from .keeping import About, Keeping
 from .reading import events_of
-from .streamed import headers_of
 
 __all__ = ["Conversations", "counted"]
 

@@ -5,16 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from ..arguments import format_of, options_of
-from ..errors import BadRequest, LLMStreamError
-from ..formats import BY_NAME, DEFAULT_FORMATS, AnyFormat, OpenAIChat
-from ..formats.base import Format, RequestFormat
-from ..formats.wire import dumps
-from ..options import StreamOptions
-from ..resume import Cursor
-from ..stores import RunState, StreamStore
-from .admission import Door
-from .http import (
+from ...arguments import format_of, options_of
+from ...errors import BadRequest, LLMStreamError
+from ...formats import BY_NAME, DEFAULT_FORMATS, AnyFormat, OpenAIChat
+from ...formats.base import Format, RequestFormat
+from ...formats.wire import dumps
+from ...options import StreamOptions
+from ...resume import Cursor
+from ...stores import RunState, StreamStore
+from ..admission import Door
+from ..http import (
     NO_STORE,
     Headers,
     RawHeaders,
@@ -28,10 +28,10 @@ from .http import (
     query_fields,
     send_json,
 )
-from .kept import About, Identify, Keeping, cursor_of, keeping_of, resume
+from ..refusals import refuse
+from ..streamed import headers_of
+from .keeping import About, Identify, Keeping, cursor_of, keeping_of, resume
 from .reading import state_of
-from .refusals import refuse
-from .streamed import headers_of
 
 __all__ = ["Followed", "described", "followed", "formats_by_name"]
 

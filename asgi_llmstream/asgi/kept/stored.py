@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple, cast
 
-from ..errors import NotFound
-from ..events import Event, RunStarted, Terminal
-from ..formats import OpenAIResponses
-from ..formats.openai_responses.stored import Item, kept_items, number_of, run_of, with_ids
-from ..formats.shapes.fields import bad_field
-from ..formats.shapes.frames import frames_of
-from ..stores import NewRun, RunState, UnknownRun
-from .http import Scope
-from .kept import About, Keeping
+from ...errors import NotFound
+from ...events import Event, RunStarted, Terminal
+from ...formats import OpenAIResponses
+from ...formats.openai_responses.stored import Item, kept_items, number_of, run_of, with_ids
+from ...formats.shapes.fields import bad_field
+from ...formats.shapes.frames import frames_of
+from ...stores import NewRun, RunState, UnknownRun
+from ..http import Scope
+from .keeping import About, Keeping
 from .reading import events_of, state_of
 
 __all__ = ["Place", "StoredResponse", "StoredResponses"]

@@ -12,16 +12,16 @@ import msgspec
 from msgspec import Struct
 from msgspec.structs import replace
 
-from ..arguments import check_identify, check_key, check_on_busy, check_store
-from ..errors import BadRequest
-from ..events import RunStarted
-from ..formats.base import Format, counts_events, cursors_of, takes_merged
-from ..formats.shapes.frames import behind
-from ..options import StreamOptions
-from ..request import ChatRequest
-from ..resume import Cursor, Host
-from ..stores import NewRun, OnBusy, StreamStore, Trimmed
-from .http import NO_STORE, RawHeaders, Receive, Scope, Send, header_of, outer_path, send_empty
+from ...arguments import check_identify, check_key, check_on_busy, check_store
+from ...errors import BadRequest
+from ...events import RunStarted
+from ...formats.base import Format, counts_events, cursors_of, takes_merged
+from ...formats.shapes.frames import behind
+from ...options import StreamOptions
+from ...request import ChatRequest
+from ...resume import Cursor, Host
+from ...stores import NewRun, OnBusy, StreamStore, Trimmed
+from ..http import NO_STORE, RawHeaders, Receive, Scope, Send, header_of, outer_path, send_empty
 from .reading import Reading, encoder_of
 
 __all__ = [

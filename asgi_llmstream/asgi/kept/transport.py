@@ -8,15 +8,15 @@ again until it has a `finish`.
 
 from __future__ import annotations
 
-from ..errors import BadRequest
-from ..formats.base import Format, RequestFormat
-from ..formats.shapes.frames import behind, frames_of
-from ..options import StreamOptions
-from ..stores import RunState, UnknownRun
-from .http import NO_STORE, Receive, Scope, Send, query_fields, send_empty
-from .kept import About, Keeping
+from ...errors import BadRequest
+from ...formats.base import Format, RequestFormat
+from ...formats.shapes.frames import behind, frames_of
+from ...options import StreamOptions
+from ...stores import RunState, UnknownRun
+from ..http import NO_STORE, Receive, Scope, Send, query_fields, send_empty
+from ..streamed import headers_of
+from .keeping import About, Keeping
 from .reading import encoder_of, events_of, state_of
-from .streamed import headers_of
 
 __all__ = ["Transport"]
 

@@ -8,17 +8,17 @@ from typing import Any
 
 from msgspec import Struct
 
-from ..events import Event
-from ..formats.base import Encoder, Format, cursors_of, takes_merged
-from ..formats.shapes.frames import with_cursors
-from ..options import StreamOptions
-from ..resume import Following
-from ..runtime import Ticker, draining
-from ..stores import EventDecoder, RunState, StreamStore
-from .delivery import Delivery
-from .http import Receive, Send
-from .streamed import StreamDelivery
-from .whole import WholeDelivery
+from ...events import Event
+from ...formats.base import Encoder, Format, cursors_of, takes_merged
+from ...formats.shapes.frames import with_cursors
+from ...options import StreamOptions
+from ...resume import Following
+from ...runtime import Ticker, draining
+from ...stores import EventDecoder, RunState, StreamStore
+from ..delivery import Delivery
+from ..http import Receive, Send
+from ..streamed import StreamDelivery
+from ..whole import WholeDelivery
 
 __all__ = ["Reading", "encoder_of", "events_of", "state_of"]
 

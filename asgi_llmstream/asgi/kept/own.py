@@ -5,17 +5,17 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 
-from ..arguments import check_store, explains, formats_of, options_of
-from ..errors import NotFound
-from ..formats import DEFAULT_FORMATS, AnyRequestFormat, Format, OpenAIChat
-from ..options import DEFAULT_OPTIONS, StreamOptions
-from ..resume import Host
-from ..stores import StreamStore
-from .admission import Door
-from .cors import Cors
-from .dispatch import Dispatcher
-from .http import App, Handler, Scope
-from .kept import Identify, keeping_of
+from ...arguments import check_store, explains, formats_of, options_of
+from ...errors import NotFound
+from ...formats import DEFAULT_FORMATS, AnyRequestFormat, Format, OpenAIChat
+from ...options import DEFAULT_OPTIONS, StreamOptions
+from ...resume import Host
+from ...stores import StreamStore
+from ..admission import Door
+from ..cors import Cors
+from ..dispatch import Dispatcher
+from ..http import App, Handler, Scope
+from .keeping import Identify, keeping_of
 from .streams import Streams
 
 __all__ = ["store_lifespan", "store_routes"]
