@@ -48,6 +48,7 @@ def stream_operations(
         if counts_events(format) or is_plain(format):  # the AI SDK's transports read these
             name = format.route[1:].replace("/", "_")
             yield "GET", f"{format.route}/{{name}}/stream", f"{name}_stream", _active(format)
+            yield "POST", f"{format.route}/{{name}}/stop", f"{name}_stop", _stop_active(format)
 
 
 def _of_stream(summary: str, **operation: Any) -> Operation:
@@ -95,7 +96,8 @@ def _follow(formats: list[RequestFormat]) -> Operation:
 
 
 def _message() -> Operation:
-    schema = object_of(cursor=STRING, message=ANYTHING)
+    outcome = {"type": ["string", "null"]}
+    schema = object_of(cursor=STRING, message=ANYTHING, live={"type": "boolean"}, outcome=outcome)
     response = json_response("The message so far, and the cursor to follow it from.", schema)
     return _of_stream(
         "Show a stream's message so far", responses={"200": response, **_refused(), **_GONE}
@@ -108,6 +110,12 @@ def _stop() -> Operation:
         "202": json_response("It was told to end.", _STATE),
     }
     return _of_stream("Stop a stream", responses={**responses, **_refused()})
+
+
+def _stop_active(format: RequestFormat) -> Operation:
+    named = [parameter("path", "name", "The conversation's id, or the stream's.", True)]
+    summary = f"Stop the live answer of a conversation ({type(format).__name__})"
+    return {**_stop(), "summary": summary, "parameters": named}
 
 
 def _erase() -> Operation:

@@ -10,12 +10,15 @@ import pytest
 
 from asgi_llmstream import (
     ChatApp,
+    Error,
     LLMStream,
     MemoryStore,
     StreamOptions,
+    Text,
     store_lifespan,
     store_routes,
 )
+from asgi_llmstream.request import ChatRequest
 from asgi_llmstream.stores import NewRun
 from asgi_llmstream.testing import Client, ManualClock, Response, check_stream
 from tests.support.kept_chat import (
@@ -169,11 +172,36 @@ async def test_a_page_that_shows_the_message_so_far_follows_from_its_cursor() ->
     async with chatting() as chat, chat.asked() as id:
         shown = (await chat.ada.request("GET", f"/streams/{id}/message")).json()
         assert shown["message"]["content"][0]["text"] == "One "
+        assert (shown["live"], shown["outcome"]) == (True, None)
         async with chat.ada.stream("GET", f"/streams/{id}?cursor={shown['cursor']}") as response:
             chat.say(2)
             await response.read_to_end()
         assert text_of(response) == "two three."
         assert numbers_of(response)[0] > int(shown["cursor"].rpartition(":")[2])
+
+
+async def test_the_message_tells_how_its_answer_ended() -> None:
+    async with chatting() as chat:
+        id = (await chat.ended()).headers["x-run-id"]
+        shown = (await chat.ada.request("GET", f"/streams/{id}/message")).json()
+        assert (shown["live"], shown["outcome"], "error" in shown) == (False, "finished", False)
+        async with chat.asked() as id:
+            await chat.ada.request("POST", f"/streams/{id}/stop")
+        shown = (await chat.ada.request("GET", f"/streams/{id}/message")).json()
+        assert (shown["live"], shown["outcome"]) == (False, "stopped")
+
+
+async def test_the_message_tells_why_its_answer_broke_off() -> None:
+    def answer(request: ChatRequest) -> list[Text | Error]:
+        return [Text("One "), Error("Too many.", "slow_down", 429)]
+
+    chat = ChatApp(answer, store=MemoryStore())
+    async with Client(chat) as client:
+        response = await client.request("GET", "/events?prompt=hi")
+        path = f"{response.headers['location']}/message"
+        shown = (await client.request("GET", path)).json()
+        assert (shown["live"], shown["outcome"]) == (False, "error")
+        assert shown["error"] == {"message": "Too many.", "code": "slow_down"}
 
 
 async def test_the_live_streams_of_an_owner_are_listed() -> None:
@@ -562,6 +590,17 @@ async def test_a_stop_answers_with_the_outcome_and_twice_the_same() -> None:
         kept = await follow(chat, id)
         assert b"One " in kept.body
         assert check_stream(kept.body, "events")[-1].event == "run-aborted"
+
+
+async def test_a_page_stops_an_answer_by_its_conversation_alone() -> None:
+    async with chatting(says=1) as chat:
+        async with chat.ada.stream("POST", "/ui", json=ui("hi")) as asking:
+            await asking.started()
+            other = await chat.client("bob").request("POST", "/ui/chat/stop")
+            assert other.status == 404
+            stopped = await chat.ada.request("POST", "/ui/chat/stop")
+            assert (stopped.status, stopped.json()["outcome"]) == (200, "stopped")
+            assert b'"abort"' in await asking.read_to_end()
 
 
 async def test_a_stop_that_takes_longer_is_under_way(monkeypatch: pytest.MonkeyPatch) -> None:

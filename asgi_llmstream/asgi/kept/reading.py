@@ -14,13 +14,13 @@ from ...formats.shapes.frames import with_cursors
 from ...options import StreamOptions
 from ...resume import Following
 from ...runtime import Ticker, draining
-from ...stores import EventDecoder, RunState, StreamStore
+from ...stores import EventDecoder, RunState, StreamStore, UnknownRun
 from ..delivery import Delivery
 from ..http import Receive, Send
 from ..streamed import StreamDelivery
 from ..whole import WholeDelivery
 
-__all__ = ["Reading", "encoder_of", "events_of", "state_of"]
+__all__ = ["Reading", "encoder_of", "events_of", "named", "state_of"]
 
 
 class Reading(Struct):
@@ -99,6 +99,15 @@ async def state_of(store: StreamStore, owner: str, id: str) -> RunState:
         UnknownRun: if there is none.
     """
     return (await store.read(owner, id, _BEYOND, 0)).state
+
+
+async def named(store: StreamStore, owner: str, name: str) -> RunState | None:
+    """Return how the run of this id is, or else the youngest of this conversation."""
+    try:
+        return await state_of(store, owner, name)
+    except UnknownRun:
+        states = await store.list_runs(owner, name)
+        return states[0] if states else None
 
 
 async def events_of(store: StreamStore, owner: str, id: str) -> AsyncIterator[Event]:

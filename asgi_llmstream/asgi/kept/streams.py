@@ -4,16 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from functools import partial
+from typing import Any
 
 from ...errors import Forbidden
+from ...events import Event, RunAborted, RunFailed, RunFinished
 from ...formats.base import RequestFormat
 from ...formats.wire import dumps
 from ...message import Message
+from ...stores import UnknownRun
 from ..admission import Door
 from ..http import NO_STORE, Handler, Receive, Scope, Send, send_empty, send_json
 from .follow import Followed, described, formats_by_name
 from .keeping import Keeping
-from .reading import events_of
+from .reading import events_of, named
 from .transport import Transport
 
 __all__ = ["Streams"]
@@ -48,6 +51,8 @@ class Streams:
                 return {"POST": partial(self._stop, id)}
             case [*route, name, "stream"] if format := self._by_route.get("/".join(route)):
                 return {"GET": partial(self._active, format, name)}
+            case [*route, name, "stop"] if "/".join(route) in self._by_route:
+                return {"POST": partial(self._stop_active, name)}
         return {}
 
     async def _list(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -72,12 +77,19 @@ class Streams:
 
     async def _message(self, id: str, scope: Scope, receive: Receive, send: Send) -> None:
         owner = await self._keeping.owner_of(scope)
-        message, number = Message(), 0
+        message, last = Message(), Event(0)
         async for event in events_of(self._store, owner, id):
             message.apply(event)
-            number = event.seq
-        body = {"cursor": f"{id}:{number}", "message": message.to_dict()}
+            last = event
+        body = {"cursor": f"{id}:{last.seq}", "message": message.to_dict(), **_end_of(last)}
         await send_json(send, 200, dumps(body), [NO_STORE])
+
+    async def _stop_active(self, name: str, scope: Scope, receive: Receive, send: Send) -> None:
+        """Stop what is made for a conversation: a page may know no more than its name."""
+        state = await named(self._store, await self._keeping.owner_of(scope), name)
+        if state is None:
+            raise UnknownRun()
+        await self._stop(state.run.id, scope, receive, send)
 
     async def _stop(self, id: str, scope: Scope, receive: Receive, send: Send) -> None:
         owner = await self._keeping.owner_of(scope)
@@ -88,3 +100,17 @@ class Streams:
         owner = await self._keeping.owner_of(scope)
         await self._keeping.host.erase(owner, id)
         await send_empty(send, 204, [NO_STORE])
+
+
+def _end_of(last: Event) -> dict[str, Any]:
+    """Return how the run is after this event, and why it broke off if it did."""
+    match last:
+        case RunFinished():
+            return {"live": False, "outcome": "finished"}
+        case RunAborted(reason=reason):
+            return {"live": False, "outcome": reason}
+        case RunFailed(message=message, code=code):
+            error = {"message": message, "code": code}
+            return {"live": False, "outcome": "error", "error": error}
+        case _:
+            return {"live": True, "outcome": None}

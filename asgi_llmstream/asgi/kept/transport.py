@@ -12,11 +12,10 @@ from ...errors import BadRequest
 from ...formats.base import Format, RequestFormat
 from ...formats.shapes.frames import behind, frames_of
 from ...options import StreamOptions
-from ...stores import RunState, UnknownRun
 from ..http import NO_STORE, Receive, Scope, Send, query_fields, send_empty
 from ..streamed import headers_of
 from .keeping import About, Keeping
-from .reading import encoder_of, events_of, state_of
+from .reading import encoder_of, events_of, named
 
 __all__ = ["Transport"]
 
@@ -46,7 +45,7 @@ class Transport:
             LLMStreamError: if there is not the whole answer any more.
         """
         owner = await self._keeping.owner_of(scope)
-        state = await self._named(owner, name)
+        state = await named(self._keeping.store, owner, name)
         start = _start_of(scope)
         if state is None or (start is None and not state.is_live):
             await send_empty(send, 204, [NO_STORE])
@@ -69,15 +68,6 @@ class Transport:
             owner, id, merges=start is None, at_most=self._options.max_readers
         )
         await reading.deliver(following, receive, send, behind(encoder_of(format, id), index))
-
-    async def _named(self, owner: str, name: str) -> RunState | None:
-        """Return the run of this id, or else the youngest of this conversation."""
-        store = self._keeping.store
-        try:
-            return await state_of(store, owner, name)
-        except UnknownRun:
-            states = await store.list_runs(owner, name)
-            return states[0] if states else None
 
     async def _count(self, owner: str, id: str, format: Format) -> int:
         """Return how many parts there are. What stands behind the last is none."""
