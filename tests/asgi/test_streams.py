@@ -204,6 +204,18 @@ async def test_the_message_tells_why_its_answer_broke_off() -> None:
         assert shown["error"] == {"message": "Too many.", "code": "slow_down"}
 
 
+async def test_who_has_all_but_the_failure_is_told_it_in_the_stream_that_he_knows() -> None:
+    def answer(request: ChatRequest) -> list[Text | Error]:
+        return [Text("One "), Error("Too many.", "slow_down", 429)]
+
+    async with Client(ChatApp(answer, store=MemoryStore())) as client:
+        first = await client.request("GET", "/events?prompt=hi")
+        cursor = events_of(first)[-2]["cursor"]
+        path = f"{first.headers['location']}?cursor={cursor}"
+        rest = await client.request("GET", path)
+        assert (rest.status, [e["type"] for e in events_of(rest)]) == (200, ["run-failed"])
+
+
 async def test_the_live_streams_of_an_owner_are_listed() -> None:
     async with chatting() as chat:
         await chat.ended()

@@ -253,4 +253,5 @@ async def resume(
     else:
         encode(RunStarted(1, cursor.run, 0, ""))  # its ids name the run
         following.begin_at(cursor.number)
-    await reading.deliver(following, receive, send, behind(encode, cursor.frames))
+    rest = behind(encode, cursor.frames)
+    await reading.deliver(following, receive, send, rest, has_begun=cursor.number > 0)
