@@ -52,7 +52,7 @@ class Kept:
     """
 
     def __init__(self, format: RequestFormat, prompt: str, waits: bool = False) -> None:
-        self.store = MemoryStore()
+        self.store = MemoryStore(retention=86_400)  # by command it takes a while
         self.format = format
         self.id = ""
         self._app = ChatApp(
