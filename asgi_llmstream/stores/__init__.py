@@ -1,4 +1,4 @@
-"""Stores: where the events of runs are kept; `MemoryStore`, and `StreamStore` for one's own."""
+"""Stores: where the events of runs are kept; `StreamStore` is what one of your own has to do."""
 
 from .base import (
     Begun,
@@ -21,6 +21,7 @@ from .base import (
 )
 from .codec import EventDecoder, encode_event
 from .memory import MemoryStore
+from .redis import RedisStore
 
 __all__ = [
     "Begun",
@@ -34,6 +35,7 @@ __all__ = [
     "NewRun",
     "OnBusy",
     "Page",
+    "RedisStore",
     "RunState",
     "Stale",
     "StoreFull",

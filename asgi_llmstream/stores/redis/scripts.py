@@ -1,0 +1,330 @@
+"""What the server runs: one script for each operation, so that each is atomic.
+
+    key (all of a bucket have its hash tag)      what
+    ---------------------------------------      ---------------------------------------------------
+    {prefix:bucket}:run:OWNER:ID                 hash: the run's state, and where else it stands
+    {prefix:bucket}:events:OWNER:ID              list: its events; number N stands at N - first
+    {prefix:bucket}:runs:OWNER                   sorted set: the owner's runs by their beginning
+    {prefix:bucket}:live:OWNER                   sorted set: the live ones by their keys' expiry
+    {prefix:bucket}:key:OWNER:KEY                sorted set: the runs of a conversation
+    {prefix:bucket}:once:OWNER:IDEMPOTENCY-KEY   the id of the run that answers it
+
+An event in a list costs its bytes and two or three more. Whether a run is lost or forgotten is told
+by the times in its hash, in milliseconds of the server's clock. The keys' own expiry comes up to a
+lease later, so that it need not be renewed with each token.
+
+Of two channels the one, `RUN:news`, is for its readers, and says the number of the last event; the
+other, `RUN:stop`, is for its writer. A message without a number says that there is no more to come.
+"""
+
+from __future__ import annotations
+
+from hashlib import sha1
+from typing import NamedTuple
+
+__all__ = ["APPEND", "BEGIN", "FORGET", "LIST", "READ", "SEAL", "STOP", "Script"]
+
+
+class Script(NamedTuple):
+    """A script, and the name by which a server has it that has run it once."""
+
+    source: str
+    sha: str
+
+
+_COMMON = """
+local clock = redis.call('TIME')
+local now = clock[1] * 1000 + math.floor(clock[2] / 1000)
+
+local function int(number)
+  return string.format('%.0f', number)
+end
+
+local function load(run, events)
+  local found = redis.call('HMGET', run, 'epoch', 'first', 'last', 'size', 'outcome', 'stopping',
+    'over', 'gone', 'expiry')
+  if not found[1] or tonumber(found[8]) <= now then return nil end
+  local state = {
+    run = run, events = events, epoch = found[1], first = tonumber(found[2]),
+    last = tonumber(found[3]), size = tonumber(found[4]), outcome = found[5], stopping = found[6],
+    over = tonumber(found[7]), gone = tonumber(found[8]), expiry = tonumber(found[9]),
+  }
+  -- A server that evicts keys may have taken the events, and left the rest.
+  if events and redis.call('LLEN', events) ~= state.last - state.first + 1 then return nil end
+  return state
+end
+
+local function answer(word, state, with_record)
+  local record = with_record and redis.call('HGET', state.run, 'record') or ''
+  local expires = state.outcome ~= '' and int(state.gone) or '0'
+  return {word, int(state.first), int(state.last), state.outcome, state.stopping, expires, record}
+end
+
+local function tell_to_stop(state)
+  if state.outcome == '' and state.stopping == '0' then
+    redis.call('HSET', state.run, 'stopping', '1')
+    state.stopping = '1'
+    redis.call('PUBLISH', state.run .. ':stop', '')
+  end
+end
+
+local function over_with(run)
+  redis.call('PUBLISH', run .. ':news', '')
+  redis.call('PUBLISH', run .. ':stop', '')
+end
+
+-- Have a key that several runs share expire at this time, or later.
+local function extend(key, at)
+  if redis.call('PEXPIRETIME', key) < at then redis.call('PEXPIREAT', key, int(at)) end
+end
+"""
+
+_WRITING = """
+local EVENT_SIZE = 40
+
+local function drop(state, many)
+  local gone = redis.call('LPOP', state.events, many)
+  for _, event in ipairs(gone) do state.size = state.size - #event - EVENT_SIZE end
+  state.first = state.first + #gone
+end
+
+-- A little more goes than must, so that it is not done again with the next event.
+local function trim(state, max_events, max_size)
+  local kept = state.last - state.first + 1
+  if max_events > 0 and kept > max_events then
+    drop(state, math.min(kept - max_events + math.floor(max_events / 8), kept - 1))
+  end
+  if max_size > 0 and state.size > max_size then
+    local enough = max_size - math.floor(max_size / 8)
+    while state.size > enough and state.first < state.last do drop(state, 1) end
+  end
+end
+
+-- Let the keys of a run live as long as it does, and those that it shares with others.
+local function keep(state)
+  redis.call('PEXPIREAT', state.run, int(state.expiry))
+  redis.call('PEXPIREAT', state.events, int(state.expiry))
+  local names = redis.call('HMGET', state.run, 'runs', 'key', 'once', 'live', 'id')
+  for place = 1, 3 do
+    if names[place] ~= '' then extend(names[place], state.expiry) end
+  end
+  if state.outcome == '' then
+    redis.call('ZADD', names[4], int(state.expiry), names[5])
+    extend(names[4], state.expiry)
+  else
+    redis.call('ZREM', names[4], names[5])
+  end
+end
+
+-- Add the arguments from this one on as events; the last is the terminal, if there is an outcome.
+local function add(state, from)
+  local outcome, lease, retention = ARGV[3], tonumber(ARGV[4]), tonumber(ARGV[5])
+  local was_empty = state.last == 0
+  for first = from, #ARGV, 1000 do
+    redis.call('RPUSH', state.events, unpack(ARGV, first, math.min(first + 999, #ARGV)))
+  end
+  for place = from, #ARGV do state.size = state.size + #ARGV[place] + EVENT_SIZE end
+  state.last = state.last + math.max(0, #ARGV - from + 1)
+  trim(state, tonumber(ARGV[6]), tonumber(ARGV[7]))
+  local expiry = state.expiry
+  state.outcome = outcome
+  if outcome ~= '' then
+    state.over, state.gone = now, now + retention
+    state.expiry = state.gone
+  else
+    state.over, state.gone = now + lease, now + lease + retention
+    if state.gone > expiry then state.expiry = state.gone + lease end
+  end
+  redis.call('HSET', state.run, 'epoch', state.epoch, 'first', int(state.first),
+    'last', int(state.last), 'size', int(state.size), 'outcome', outcome,
+    'over', int(state.over), 'gone', int(state.gone), 'expiry', int(state.expiry))
+  if was_empty or state.expiry ~= expiry then keep(state) end
+  if outcome ~= '' then
+    over_with(state.run)
+  elseif #ARGV >= from then
+    redis.call('PUBLISH', state.run .. ':news', int(state.last))
+  end
+end
+"""
+
+
+def _script(*parts: str, flags: str = "") -> Script:
+    source = "".join([f"#!lua flags={flags}\n" if flags else "", *parts])
+    return Script(source, sha1(source.encode(), usedforsecurity=False).hexdigest())
+
+
+# KEYS: run, events, runs, live, key, once; "" for none. ARGV: how the keys of an owner's runs begin,
+# id, record, request, lease, retention, max_live, on_busy.
+BEGIN = _script(
+    _COMMON,
+    """
+local run, events, runs, live, key, once = unpack(KEYS)
+local of_owner, id, record, request = unpack(ARGV, 1, 4)
+local lease, retention, max_live = tonumber(ARGV[5]), tonumber(ARGV[6]), tonumber(ARGV[7])
+
+local function asked(state)
+  return redis.call('HGET', state.run, 'request')
+end
+
+local function begun(state)
+  local found = answer('begun', state, true)
+  found[8] = redis.call('HGET', run, 'replaced')
+  return found
+end
+
+local mine = load(run, events)
+if mine then return begun(mine) end
+
+if once ~= '' then
+  local found = redis.call('GET', once)
+  local same = found and load(of_owner .. found)
+  if same then
+    if asked(same) ~= request then return {'reused'} end
+    return answer('joined', same, true)
+  end
+end
+
+local holder = nil
+if key ~= '' then
+  local youngest = redis.call('ZRANGE', key, -1, -1)[1]
+  local found = youngest and load(of_owner .. youngest)
+  if found and found.outcome == '' and found.stopping == '0' then
+    if now < found.over then
+      if asked(found) == request then return answer('joined', found, true) end
+      if ARGV[8] == 'refuse' then return answer('busy', found, true) end
+    end
+    holder = found
+  end
+end
+if max_live > 0 then
+  local many = redis.call('ZCOUNT', live, int(now), '+inf')
+  if many - (holder and 1 or 0) >= max_live then return {'many'} end
+end
+
+-- First what needs memory: a server that has none refuses that, but not behind another write.
+local gone = now + lease + retention
+local expiry = gone + lease
+local replaced = holder and redis.call('HGET', holder.run, 'id') or ''
+redis.call('HSET', run, 'record', record, 'id', id, 'request', request, 'epoch', '1', 'first', '1',
+  'last', '0', 'size', '0', 'outcome', '', 'stopping', '0', 'over', int(now + lease),
+  'gone', int(gone), 'expiry', int(expiry), 'replaced', replaced,
+  'runs', runs, 'live', live, 'key', key, 'once', once)
+redis.call('PEXPIREAT', run, int(expiry))
+redis.call('DEL', events)
+if holder then tell_to_stop(holder) end
+
+local youngest = redis.call('ZRANGE', runs, -1, -1, 'WITHSCORES')
+local place = math.max(clock[1] * 1000000 + clock[2], tonumber(youngest[2] or 0) + 1)
+for _, list in ipairs({runs, key}) do
+  if list ~= '' then
+    redis.call('ZADD', list, int(place), id)
+    extend(list, expiry)
+    for _, old in ipairs(redis.call('ZRANGE', list, 0, 9)) do
+      if redis.call('EXISTS', of_owner .. old) == 1 then break end
+      redis.call('ZREM', list, old)
+    end
+  end
+end
+redis.call('ZADD', live, int(expiry), id)
+redis.call('ZREMRANGEBYSCORE', live, '-inf', int(now))
+extend(live, expiry)
+if once ~= '' then redis.call('SET', once, id, 'PXAT', int(expiry)) end
+return begun(load(run, events))
+""",
+)
+
+# KEYS: run, events. ARGV: epoch, after, outcome, lease, retention, max_events, max_size, 1 if the
+# record is wanted; and the events.
+APPEND = _script(
+    _COMMON,
+    _WRITING,
+    """
+local state = load(KEYS[1], KEYS[2])
+if not state then return {'unknown'} end
+if state.epoch ~= ARGV[1] then return {'stale'} end
+local after, outcome, many = tonumber(ARGV[2]), ARGV[3], #ARGV - 8
+if after > state.last then return {'behind', int(state.last)} end
+local known = state.last - after
+if state.outcome == '' then
+  if outcome ~= '' and many <= known then return {'no terminal'} end
+  add(state, 9 + math.min(known, many))
+elseif many > known
+  or (outcome ~= '' and (outcome ~= state.outcome or after + many ~= state.last)) then
+  return answer('ended', state, true)
+end
+return answer('is', state, ARGV[8] == '1')
+""",
+)
+
+# As APPEND, without an epoch.
+SEAL = _script(
+    _COMMON,
+    _WRITING,
+    """
+local state = load(KEYS[1], KEYS[2])
+if not state then return {'unknown'} end
+if state.outcome == '' then
+  if now < state.over or state.last ~= tonumber(ARGV[2]) then return {'held'} end
+  state.epoch = int(state.epoch + 1)
+  add(state, 9)
+end
+return answer('is', state, ARGV[8] == '1')
+""",
+)
+
+# KEYS: run, events. ARGV: after, limit, 1 if the record is wanted.
+READ = _script(
+    _COMMON,
+    """
+local state = load(KEYS[1], KEYS[2])
+if not state then return {'unknown'} end
+local start, limit = ARGV[1] + 1 - state.first, tonumber(ARGV[2])
+if start < 0 then return {'trimmed'} end
+local page = answer('is', state, ARGV[3] == '1')
+page[8] = limit > 0 and redis.call('LRANGE', KEYS[2], int(start), int(start + limit - 1)) or {}
+return page
+""",
+)
+
+# KEYS: run, events. ARGV: 1 if the record is wanted. It is a mark of a few bytes, and what it
+# brings about makes room: so it is set where there is no memory, too.
+STOP = _script(
+    _COMMON,
+    """
+local state = load(KEYS[1], KEYS[2])
+if not state then return {'unknown'} end
+tell_to_stop(state)
+return answer('is', state, ARGV[1] == '1')
+""",
+    flags="allow-oom",
+)
+
+# KEYS: a sorted set of runs. ARGV: how all keys of the owner's runs begin.
+LIST = _script(
+    _COMMON,
+    """
+local found = {}
+for _, id in ipairs(redis.call('ZREVRANGE', KEYS[1], 0, -1)) do
+  local state = load(ARGV[1] .. id)
+  if state then found[#found + 1] = answer('is', state, true) end
+end
+return found
+""",
+)
+
+# KEYS: run, events.
+FORGET = _script(
+    _COMMON,
+    """
+local names = redis.call('HMGET', KEYS[1], 'id', 'once', 'runs', 'live', 'key')
+if names[1] then
+  if names[2] ~= '' and redis.call('GET', names[2]) == names[1] then redis.call('DEL', names[2]) end
+  for place = 3, 5 do
+    if names[place] ~= '' then redis.call('ZREM', names[place], names[1]) end
+  end
+end
+redis.call('DEL', KEYS[1], KEYS[2])
+over_with(KEYS[1])
+return {}
+""",
+)

@@ -1,0 +1,166 @@
+"""The store in a server holds the contract, on a real one."""
+
+from __future__ import annotations
+
+import secrets
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from typing import Any
+
+import anyio
+import pytest
+from msgspec.structs import replace
+from redis import Redis as SyncRedis
+from redis.asyncio import Redis
+
+from asgi_llmstream.stores import NewRun, RedisStore, RunState, StreamStore
+from asgi_llmstream.testing import ManualClock
+from asgi_llmstream.testing.store_contract import StoreContract
+from asgi_llmstream.testing.store_contract.stage import ADA, begin, events, passes
+from tests.support.valkey import keys_of, shared_server, stores
+
+BACKENDS = [pytest.param(("asyncio", {"use_uvloop": False}), id="asyncio")]
+if sys.platform != "win32":
+    BACKENDS.append(pytest.param(("asyncio", {"use_uvloop": True}), id="uvloop"))
+
+
+@pytest.fixture(params=BACKENDS)
+def anyio_backend(request: pytest.FixtureRequest) -> Any:
+    """redis-py has no client for trio."""
+    return request.param
+
+
+async def let_pass(server: Redis, prefix: str, seconds: float) -> None:
+    """Move all times that the server has for this prefix into the past."""
+    by = int(seconds * 1000)
+    async for key in server.scan_iter(match=f"{{{prefix}:*", count=10_000):
+        if (at := await server.pexpiretime(key)) > 0:
+            await server.pexpireat(key, at - by)
+        if b"}:run:" in key:
+            for field in ("over", "gone", "expiry"):
+                if await server.hexists(key, field):
+                    await server.hincrby(key, field, -by)
+        if b"}:live:" in key:
+            for id in await server.zrange(key, 0, -1):
+                await server.zincrby(key, -by, id)
+
+
+class InTime(RedisStore):
+    """One that says when a run expires by the test's clock, which is ahead of the server's."""
+
+    passed = 0.0
+
+    def _state(self, found: Sequence[Any]) -> RunState:
+        state = super()._state(found)
+        return replace(state, expires=state.expires and round(state.expires + self.passed, 3))
+
+
+class TestRedisStore(StoreContract):
+    """`pass_time` moves what the server has into the past: so no test depends on how busy this
+    machine is. That the server's own clock counts has tests of its own."""
+
+    max_events = 100
+    store_in_time: InTime
+
+    @asynccontextmanager
+    async def open(self, clock: ManualClock) -> AsyncIterator[StreamStore]:
+        self.prefix = secrets.token_hex(4)
+        self.url = shared_server().connection_url
+        times = {"lease": self.lease, "retention": self.retention}
+        store = InTime(self.url, prefix=self.prefix, **times, max_events=self.max_events)
+        self.store_in_time = store
+        try:
+            yield store
+        finally:
+            await store.aclose()
+
+    async def pass_time(self, seconds: float) -> None:
+        async with Redis.from_url(self.url) as server:
+            await let_pass(server, self.prefix, seconds)
+        self.store_in_time.passed += seconds
+
+
+@pytest.mark.anyio
+class TestClients:
+    async def test_a_client_that_is_passed_in_is_used_and_not_closed(self) -> None:
+        async with Redis.from_url(shared_server().connection_url) as client:
+            store = RedisStore(client, prefix=secrets.token_hex(4))
+            run = await begin(store)
+            with anyio.move_on_after(0.05):
+                await run.wait(0)
+            await store.aclose()
+            assert (await run.state()).is_live
+            assert await client.ping()
+            await store.aclose()
+
+    async def test_nothing_is_connected_before_the_first_call(self) -> None:
+        await RedisStore("redis://nowhere.invalid:1").aclose()
+
+    @pytest.mark.parametrize("scheme", ["redis", "valkey"])
+    async def test_an_address_has_one_of_several_schemes(self, scheme: str) -> None:
+        url = f"{scheme}://127.0.0.1:{shared_server().port}/1"
+        async with stores(url=url.replace("valkey", "redis")) as (_, client):
+            store = RedisStore(url, prefix=secrets.token_hex(4))
+            await begin(store)
+            assert len(await keys_of(client, store)) == 3
+            await store.forget(ADA, "run")
+            await store.aclose()
+
+    async def test_what_is_no_server_is_refused(self) -> None:
+        url = shared_server().connection_url
+        for address in ("localhost:6379", "http://localhost", "", "redis://"):
+            with pytest.raises(ValueError, match="no address of a Redis server"):
+                RedisStore(address)
+        with pytest.raises(TypeError, match=r"not redis\.client\.Redis"):
+            RedisStore(SyncRedis.from_url(url))
+        with pytest.raises(ValueError, match="without decode_responses"):
+            RedisStore(Redis.from_url(url, decode_responses=True))
+        with pytest.raises(ValueError, match="without braces"):
+            RedisStore(url, prefix="{a}")
+        for name in ("retention", "lease", "max_events", "max_run_size", "max_live", "buckets"):
+            with pytest.raises(ValueError, match=f"{name} must be positive"):
+                RedisStore(url, **{name: 0})
+
+    def test_it_runs_on_asyncio_only_and_says_so(self) -> None:
+        store = RedisStore("redis://localhost")
+        with pytest.raises(RuntimeError, match="on asyncio only"):
+            anyio.run(store.list_runs, ADA, backend="trio")
+
+    def test_it_is_used_in_several_event_loops(self) -> None:
+        store = RedisStore(shared_server().connection_url, prefix=secrets.token_hex(4))
+
+        async def in_one(id: str) -> list[str]:
+            await begin(store, id)
+            found = [state.run.id for state in await store.list_runs(ADA)]
+            await store.aclose()
+            return found
+
+        assert anyio.run(in_one, "first") == ["first"]
+        assert anyio.run(in_one, "second") == ["second", "first"]
+
+    async def test_half_an_emoji_is_kept_in_all_that_a_run_begins_with(self) -> None:
+        async with stores() as ((store,), _):
+            half = "\ud83d"
+            new = NewRun(owner=half, id="run", key=half, request=half, idempotency_key=half)
+            assert (await store.begin(new)).state.run == new
+            assert [state.run for state in await store.list_runs(half, half)] == [new]
+            again = NewRun(owner=half, id="again", request=half, idempotency_key=half)
+            assert (await store.begin(again)).state.run == new
+
+    async def test_a_call_that_is_cancelled_takes_no_other_with_it(self) -> None:
+        async with stores() as ((store,), _):
+            run = await begin(store)
+            for late in range(8):
+                async with anyio.create_task_group() as tasks:
+                    tasks.start_soon(run.append, late, events(late + 1, late + 1))
+                    async with anyio.create_task_group() as leaving:
+                        leaving.start_soon(run.read)
+                        await passes(late)
+                        leaving.cancel_scope.cancel()
+            assert (await run.read()).events == events(1, 8)
+
+    def test_importing_the_package_imports_no_client(self) -> None:
+        code = "import sys, asgi_llmstream, asgi_llmstream.stores; sys.exit('redis' in sys.modules)"
+        assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
