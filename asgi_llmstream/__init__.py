@@ -57,7 +57,7 @@ from .producers import Emitter, accumulate, chunks, from_callbacks
 from .request import ChatMessage, ChatRequest, Decision
 from .runtime import StreamResult, drain, draining
 from .sse import ServerSentEvent
-from .stores import MemoryStore, StreamStore
+from .stores import MemoryStore, RedisStore, StreamStore
 
 __all__ = [
     "Answer",
@@ -88,6 +88,7 @@ __all__ = [
     "RateLimited",
     "ReadTooLate",
     "Reasoning",
+    "RedisStore",
     "Refusal",
     "ServerSentEvent",
     "Source",

@@ -80,16 +80,8 @@ def check_app(app: object) -> None:
 
 
 def check_store(store: object) -> None:
-    """Refuse what is no store.
-
-    Raises:
-        ValueError: if it is an address.
-    """
-    write = "MemoryStore(), or a StreamStore of your own"
-    if isinstance(store, str):
-        raise ValueError(
-            f"there is no store by address yet, as {store!r}: Redis comes later. Give {write}"
-        )
+    """Refuse what is no store."""
+    write = "MemoryStore(), RedisStore(...), an address, or a StreamStore of your own"
     if inspect.isclass(store):
         name = store.__qualname__
         raise TypeError(f"store is the class {name}: give one that you made, {name}()")

@@ -31,7 +31,7 @@ from .options import DEFAULT_OPTIONS, StreamOptions
 from .producers import Producer, name_of
 from .runtime import OnFinish
 from .starlette import LLMStreamResponse as StarletteResponse
-from .stores import OnBusy, StreamStore
+from .stores import AnyStore, OnBusy
 
 __all__ = ["LLMStreamResponse", "LLMStreamRoute", "chat_router"]
 
@@ -45,7 +45,7 @@ def chat_router(
     options: StreamOptions = DEFAULT_OPTIONS,
     on_finish: OnFinish | None = None,
     formats: Iterable[AnyRequestFormat] = DEFAULT_FORMATS,
-    store: StreamStore | None = None,
+    store: AnyStore | None = None,
     identify: Identify | None = None,
     on_busy: OnBusy = "replace",
     cors: Sequence[str] = (),

@@ -40,7 +40,7 @@ from .formats import DEFAULT_FORMATS, AnyFormat, AnyRequestFormat, openapi
 from .options import DEFAULT_OPTIONS, StreamOptions
 from .producers import Producer, name_of
 from .runtime import OnFinish
-from .stores import OnBusy, StreamStore
+from .stores import AnyStore, OnBusy
 
 __all__ = ["LLMStreamPlugin", "LLMStreamResponse"]
 
@@ -91,7 +91,7 @@ class LLMStreamResponse(Response[bytes]):
         status_code: int | None = None,
         headers: ResponseHeaders | None = None,
         cookies: ResponseCookies | None = None,
-        store: StreamStore | None = None,
+        store: AnyStore | None = None,
         key: str | None = None,
         identify: Identify | None = None,
         on_busy: OnBusy = "replace",
@@ -122,7 +122,7 @@ class LLMStreamResponse(Response[bytes]):
         cls,
         id: str,
         *,
-        store: StreamStore,
+        store: AnyStore,
         format: AnyFormat | None = None,
         identify: Identify | None = None,
         options: StreamOptions = DEFAULT_OPTIONS,
@@ -255,7 +255,7 @@ class LLMStreamPlugin(InitPlugin, ReceiveRoutePlugin):
         options: StreamOptions = DEFAULT_OPTIONS,
         on_finish: OnFinish | None = None,
         formats: Iterable[AnyRequestFormat] = DEFAULT_FORMATS,
-        store: StreamStore | None = None,
+        store: AnyStore | None = None,
         identify: Identify | None = None,
         on_busy: OnBusy = "replace",
         cors: Sequence[str] = (),

@@ -19,7 +19,7 @@ from .formats import AnyFormat
 from .options import DEFAULT_OPTIONS, StreamOptions
 from .producers import Producer
 from .runtime import OnFinish
-from .stores import OnBusy, StreamStore
+from .stores import AnyStore, OnBusy
 
 __all__ = ["LLMStreamResponse"]
 
@@ -49,7 +49,7 @@ class LLMStreamResponse(Response):
         model: str = "",
         status_code: int = 200,
         headers: Headers = (),
-        store: StreamStore | None = None,
+        store: AnyStore | None = None,
         key: str | None = None,
         identify: Identify | None = None,
         on_busy: OnBusy = "replace",
@@ -85,7 +85,7 @@ class LLMStreamResponse(Response):
         cls,
         id: str,
         *,
-        store: StreamStore,
+        store: AnyStore,
         format: AnyFormat | None = None,
         identify: Identify | None = None,
         options: StreamOptions = DEFAULT_OPTIONS,
@@ -117,7 +117,7 @@ class LLMStreamResponse(Response):
         on_finish: OnFinish | None = None,
         model: str = "",
         headers: Headers = (),
-        store: StreamStore | None = None,
+        store: AnyStore | None = None,
         key: str | None = None,
         identify: Identify | None = None,
         on_busy: OnBusy = "replace",

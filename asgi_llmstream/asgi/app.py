@@ -28,7 +28,7 @@ from ..request import ChatRequest
 from ..resume import Cursor
 from ..runtime import OnFinish
 from ..sse import last_event_id
-from ..stores import OnBusy, StreamStore
+from ..stores import AnyStore, OnBusy
 from .admission import Door
 from .body import digest, read_request
 from .cors import Cors
@@ -75,8 +75,8 @@ class ChatApp(Dispatcher):
         formats: the protocols to speak, each at its `route`, as formats, their classes or their
             names; all that there are if left out.
         store: keeps the streams: they go on when their clients leave, who may come back to them
-            with what they missed, follow them elsewhere, and stop them. `lifespan` has to be the
-            application's.
+            with what they missed, follow them elsewhere, and stop them; or its address, as
+            "redis://localhost:6379/0". `lifespan` has to be the application's.
         identify: tells from the scope who asks, so that nobody else has his streams. Without it
             whoever knows a stream's id may read it.
         on_busy: what a new request does to the answer that is still made in its conversation:
@@ -103,7 +103,7 @@ class ChatApp(Dispatcher):
         options: StreamOptions = DEFAULT_OPTIONS,
         on_finish: OnFinish | None = None,
         formats: Iterable[AnyRequestFormat] = DEFAULT_FORMATS,
-        store: StreamStore | None = None,
+        store: AnyStore | None = None,
         identify: Identify | None = None,
         on_busy: OnBusy = "replace",
         prefix: str = "",

@@ -18,7 +18,7 @@ from ..request import ChatRequest
 from ..resume import Cursor
 from ..runtime import Audience, Generation, Log, OnFinish
 from ..sse import last_event_id
-from ..stores import NewRun, OnBusy, StreamStore
+from ..stores import AnyStore, NewRun, OnBusy
 from .admission import Admitted, Door
 from .delivery import Delivery, conclude
 from .encoding import encoded
@@ -63,7 +63,8 @@ class LLMStream:
         headers: further response headers; they replace ours of the same name.
         whole: answer in one piece instead of a stream, in a format that can.
         store: keeps the stream, so that it goes on when its client leaves, and a client that
-            comes back gets what it missed. `store_lifespan` has to be the application's.
+            comes back gets what it missed; or its address, as for `ChatApp`. `store_lifespan` has
+            to be the application's.
         key: names the conversation, within those of its owner: a new stream ends the one that
             is still made for it. With a store only.
         identify: tells from the scope whose the stream is: nobody else may read it. Without it
@@ -83,7 +84,7 @@ class LLMStream:
         cls,
         id: str,
         *,
-        store: StreamStore,
+        store: AnyStore,
         format: AnyFormat | None = None,
         identify: Identify | None = None,
         options: StreamOptions = DEFAULT_OPTIONS,
@@ -118,7 +119,7 @@ class LLMStream:
         status: int = 200,
         headers: Headers = (),
         whole: bool = False,
-        store: StreamStore | None = None,
+        store: AnyStore | None = None,
         key: str | None = None,
         identify: Identify | None = None,
         on_busy: OnBusy = "replace",

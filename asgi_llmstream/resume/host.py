@@ -16,7 +16,7 @@ from ..backend import loop_key, spawn, wakeup
 from ..errors import RateLimited, ShuttingDown
 from ..options import StreamOptions
 from ..runtime import Generation, Log, Stopped
-from ..stores import Begun, NewRun, OnBusy, RunState, StoreUnavailable, StreamStore
+from ..stores import Begun, NewRun, OnBusy, RunState, StoreUnavailable, StreamStore, let_go
 from .following import Following
 from .tail import Tail
 from .writer import Writer
@@ -84,6 +84,7 @@ class Host:
             self._lifespans -= 1
             if not self._lifespans:
                 await self._end_all()
+                await let_go(self.store)
 
     async def begin(
         self,

@@ -1,5 +1,6 @@
 """Stores: where the events of runs are kept; `StreamStore` is what one of your own has to do."""
 
+from .addresses import AnyStore, let_go, store_of
 from .base import (
     Begun,
     Behind,
@@ -24,6 +25,7 @@ from .memory import MemoryStore
 from .redis import RedisStore
 
 __all__ = [
+    "AnyStore",
     "Begun",
     "Behind",
     "Busy",
@@ -45,4 +47,6 @@ __all__ = [
     "Trimmed",
     "UnknownRun",
     "encode_event",
+    "let_go",
+    "store_of",
 ]

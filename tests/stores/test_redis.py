@@ -15,8 +15,9 @@ from msgspec.structs import replace
 from redis import Redis as SyncRedis
 from redis.asyncio import Redis
 
-from asgi_llmstream.stores import NewRun, RedisStore, RunState, StreamStore
-from asgi_llmstream.testing import ManualClock
+from asgi_llmstream import ChatApp, ChatRequest, LLMStream, store_lifespan, store_routes
+from asgi_llmstream.stores import NewRun, RedisStore, RunState, StreamStore, store_of
+from asgi_llmstream.testing import Client, ManualClock
 from asgi_llmstream.testing.store_contract import StoreContract
 from asgi_llmstream.testing.store_contract.stage import ADA, begin, events, passes
 from tests.support.valkey import keys_of, shared_server, stores
@@ -164,3 +165,35 @@ class TestClients:
     def test_importing_the_package_imports_no_client(self) -> None:
         code = "import sys, asgi_llmstream, asgi_llmstream.stores; sys.exit('redis' in sys.modules)"
         assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+@pytest.mark.anyio
+class TestAddresses:
+    async def test_an_address_does_wherever_a_store_is_given(self) -> None:
+        name = secrets.token_hex(4)
+        url = f"{shared_server().connection_url}?client_name={name}"
+
+        async def answer(request: ChatRequest) -> AsyncIterator[str]:
+            yield "hello"
+
+        chat = ChatApp(answer, store=url)
+        async with chat.lifespan(None), store_lifespan(url)(None):
+            client = Client(chat)
+            asked = {"messages": [{"role": "user", "content": "hi"}]}
+            first = await client.request("POST", "/text", json=asked)
+            id = first.headers["x-run-id"]
+            stream, routes = LLMStream.following(id, store=url), store_routes(url)
+            for app, path in ((stream, "/"), (routes, f"/streams/{id}")):
+                again = await Client(app).request("GET", path)
+                assert (again.status, again.body) == (200, b"hello")
+        async with Redis.from_url(url) as server:
+            left = [it for it in await server.client_list() if it["name"] == name]
+            assert len(left) == 1, "the end of the lifespans closes what the store has open"
+
+    def test_the_same_address_is_the_same_store(self) -> None:
+        assert store_of("redis://a") is store_of("redis://a") is not store_of("redis://b")
+
+    @pytest.mark.parametrize("give", [lambda store: ChatApp(str, store=store), store_lifespan])
+    def test_an_address_of_nothing_is_refused(self, give: Any) -> None:
+        with pytest.raises(ValueError, match="no address of a Redis server"):
+            give("sqlite:///streams.db")

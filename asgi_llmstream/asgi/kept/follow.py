@@ -12,7 +12,7 @@ from ...formats.base import Format, RequestFormat
 from ...formats.wire import dumps
 from ...options import StreamOptions
 from ...resume import Cursor
-from ...stores import RunState, StreamStore
+from ...stores import AnyStore, RunState
 from ..admission import Door
 from ..http import (
     NO_STORE,
@@ -123,7 +123,7 @@ _DEFAULT_FORMAT = OpenAIChat()
 
 def followed(
     id: str,
-    store: StreamStore,
+    store: AnyStore,
     identify: Identify | None,
     format: AnyFormat | None,
     options: StreamOptions,

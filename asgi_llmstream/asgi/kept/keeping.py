@@ -12,7 +12,7 @@ import msgspec
 from msgspec import Struct
 from msgspec.structs import replace
 
-from ...arguments import check_identify, check_key, check_on_busy, check_store
+from ...arguments import check_identify, check_key, check_on_busy
 from ...errors import BadRequest
 from ...events import RunStarted
 from ...formats.base import Format, counts_events, cursors_of, takes_merged
@@ -20,7 +20,7 @@ from ...formats.shapes.frames import behind
 from ...options import StreamOptions
 from ...request import ChatRequest
 from ...resume import Cursor, Host
-from ...stores import NewRun, OnBusy, StreamStore, Trimmed
+from ...stores import AnyStore, NewRun, OnBusy, StreamStore, Trimmed, store_of
 from ..http import NO_STORE, RawHeaders, Receive, Scope, Send, header_of, outer_path, send_empty
 from .reading import Reading, encoder_of
 
@@ -131,7 +131,7 @@ class Keeping(Struct, frozen=True):
 
 
 def keeping_of(
-    store: StreamStore | None,
+    store: AnyStore | None,
     identify: Identify | None,
     on_busy: OnBusy = "replace",
     key: str | None = None,
@@ -152,8 +152,7 @@ def keeping_of(
             if value is not None:
                 raise TypeError(f"{name} is for streams that a store keeps: give a store, too")
         return None
-    check_store(store)
-    return Keeping(store, identify, on_busy)
+    return Keeping(store_of(store), identify, on_busy)
 
 
 class About(Struct):

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 
-from ...arguments import check_store, explains, formats_of, options_of
+from ...arguments import explains, formats_of, options_of
 from ...errors import NotFound
 from ...formats import DEFAULT_FORMATS, AnyRequestFormat, Format, OpenAIChat
 from ...options import DEFAULT_OPTIONS, StreamOptions
 from ...resume import Host
-from ...stores import StreamStore
+from ...stores import AnyStore, StreamStore, store_of
 from ..admission import Door
 from ..cors import Cors
 from ..dispatch import Dispatcher
@@ -22,7 +22,7 @@ __all__ = ["store_lifespan", "store_routes"]
 
 
 @explains
-def store_lifespan(store: StreamStore) -> Callable[..., AbstractAsyncContextManager[None]]:
+def store_lifespan(store: AnyStore) -> Callable[..., AbstractAsyncContextManager[None]]:
     """Return a lifespan that owns the streams of a store, which outlive their requests.
 
     It is for routes of one's own, `LLMStream(..., store=store)`; a `ChatApp` has a `lifespan`.
@@ -31,17 +31,17 @@ def store_lifespan(store: StreamStore) -> Callable[..., AbstractAsyncContextMana
     with `async with store_lifespan(store)(app)`. At its end streams get their `shutdown_grace`.
 
     Args:
-        store: where they are kept.
+        store: where they are kept, as for `ChatApp`.
 
     Raises:
         TypeError: if it is no store.
-        ValueError: if it is an address.
+        ValueError: if it is an address of nothing.
     """
-    check_store(store)
+    kept = store_of(store)
 
     @asynccontextmanager
     async def lifespan(app: object = None) -> AsyncGenerator[None]:
-        async with Host.current(store).running():
+        async with Host.current(kept).running():
             yield
 
     return lifespan
@@ -49,7 +49,7 @@ def store_lifespan(store: StreamStore) -> Callable[..., AbstractAsyncContextMana
 
 @explains
 def store_routes(
-    store: StreamStore,
+    store: AnyStore,
     *,
     identify: Identify | None = None,
     formats: Iterable[AnyRequestFormat] = DEFAULT_FORMATS,
@@ -65,7 +65,7 @@ def store_routes(
     own, `LLMStream(..., store=store)`; a `ChatApp` has these by itself.
 
     Args:
-        store: keeps them.
+        store: keeps them, as for `ChatApp`.
         identify: tells from the scope who asks, as at the routes that began the streams.
         formats: those that they can be followed in, by `?format=`.
         options: of the followers.
@@ -76,8 +76,7 @@ def store_routes(
         TypeError: if an argument is none of its kind.
         ValueError: likewise, if its value is at fault.
     """
-    check_store(store)
-    return _StoreRoutes(store, identify, formats, options, prefix, cors)
+    return _StoreRoutes(store_of(store), identify, formats, options, prefix, cors)
 
 
 class _StoreRoutes(Dispatcher):

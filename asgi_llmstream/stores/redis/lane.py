@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any, NamedTuple
 
 from ..base import StoreUnavailable
@@ -82,11 +83,11 @@ class Lane:
             again = await self._ask([calls[at].command(by_name=False) for at in unknown])
             for at, answer in zip(unknown, again, strict=True):
                 answers[at] = answer
-        if any(isinstance(answer, ReadOnlyError) for answer in answers):
-            await self._look_for_the_primary()
         for call, answer in zip(calls, answers, strict=True):
             if not call.answer.done():
                 call.answer.set_result(answer)
+        if any(isinstance(answer, ReadOnlyError) for answer in answers):
+            await self._look_for_the_primary()
 
     async def _ask(self, commands: list[list[Argument]]) -> list[Any]:
         """Return an answer for each, which is an exception where there was none."""
@@ -105,6 +106,6 @@ class Lane:
 
     async def _look_for_the_primary(self) -> None:
         """Have the next call connect anew: this server became a replica."""
-        pool = getattr(self._client, "connection_pool", None)
-        if pool is not None:
+        pool = getattr(self._client, "connection_pool", None)  # a cluster has none
+        with suppress(Exception):
             await pool.disconnect(inuse_connections=False)

@@ -37,14 +37,14 @@ class Names:
 
     def new(self, run: NewRun) -> list[bytes]:
         """Return the keys that beginning a run is about."""
-        key = self.of_key(run.owner, run.key) if run.key else b""
-        asked = self._of("once", run.owner) + b":" + _digest(run.idempotency_key)
+        return [*self.run(run.owner, run.id), self.all(run.owner), self._of("live", run.owner)]
+
+    def looked_up(self, run: NewRun) -> list[bytes]:
+        """Return the keys under which another run may be found in its place; "" for none."""
+        once = self._of("once", run.owner) + b":" + _digest(run.idempotency_key)
         return [
-            *self.run(run.owner, run.id),
-            self.all(run.owner),
-            self._of("live", run.owner),
-            key,
-            asked if run.idempotency_key else b"",
+            self.of_key(run.owner, run.key) if run.key else b"",
+            once if run.idempotency_key else b"",
         ]
 
     def all(self, owner: str) -> bytes:

@@ -153,14 +153,16 @@ def _script(*parts: str, flags: str = "") -> Script:
     return Script(source, sha1(source.encode(), usedforsecurity=False).hexdigest())
 
 
-# KEYS: run, events, runs, live, key, once; "" for none. ARGV: how the keys of an owner's runs begin,
-# id, record, request, lease, retention, max_live, on_busy.
+# KEYS: run, events, runs, live. ARGV: how an owner's run keys begin, id, record, request, lease,
+# retention, max_live, on_busy, and two keys more, key and once: "" for none, which would be in a slot
+# of its own among the KEYS.
 BEGIN = _script(
     _COMMON,
     """
-local run, events, runs, live, key, once = unpack(KEYS)
+local run, events, runs, live = unpack(KEYS)
 local of_owner, id, record, request = unpack(ARGV, 1, 4)
 local lease, retention, max_live = tonumber(ARGV[5]), tonumber(ARGV[6]), tonumber(ARGV[7])
+local on_busy, key, once = unpack(ARGV, 8, 10)
 
 local function asked(state)
   return redis.call('HGET', state.run, 'request')
@@ -191,7 +193,7 @@ if key ~= '' then
   if found and found.outcome == '' and found.stopping == '0' then
     if now < found.over then
       if asked(found) == request then return answer('joined', found, true) end
-      if ARGV[8] == 'refuse' then return answer('busy', found, true) end
+      if on_busy == 'refuse' then return answer('busy', found, true) end
     end
     holder = found
   end

@@ -95,11 +95,11 @@ class RedisStore:
 
     async def begin(self, run: NewRun, *, on_busy: OnBusy = "replace") -> Begun:
         names = self._names
-        said = [names.runs_of(run.owner), encoded(run.id), record_of(run)]
+        said = [names.runs_of(run.owner), encoded(run.id), record_of(run), encoded(run.request)]
         word, *found = await self._link.lane.call(
             scripts.BEGIN,
             names.new(run),
-            [*said, encoded(run.request), *self._begin_limits, on_busy],
+            [*said, *self._begin_limits, on_busy, *names.looked_up(run)],
         )
         if word == b"reused":
             raise KeyReused()
