@@ -10,10 +10,11 @@ from typing import Any
 
 import anyio
 import pytest
-from redis.asyncio import Redis
+from redis import Redis as SyncRedis
+from redis.asyncio import Redis, RedisCluster
 from redis.crc import key_slot
 
-from asgi_llmstream.stores import LeaseHeld, TooManyRuns, Trimmed, UnknownRun
+from asgi_llmstream.stores import LeaseHeld, RedisStore, TooManyRuns, Trimmed, UnknownRun
 from asgi_llmstream.testing import settle
 from asgi_llmstream.testing.store_contract.stage import ADA, BOB, Run, begin, events, history
 from tests.support.valkey import keys_of, new_server, shared_server, stores
@@ -156,6 +157,50 @@ class TestWorkers:
             state = await run.append(50, [bytes(50_000)], "finished")
             assert state.first == state.last == 51
             assert (await run.read(50)).events == [bytes(50_000)]
+
+
+class TestCluster:
+    """One of a single node: what is in the wrong slot is refused by it, too."""
+
+    @pytest.fixture
+    def server(self) -> Iterator[Any]:
+        server = new_server(**{"cluster-enabled": "yes"})
+        with SyncRedis.from_url(server.connection_url) as client:
+            client.execute_command("CLUSTER", "ADDSLOTSRANGE", 0, 16383)
+            while b"cluster_state:ok" not in client.execute_command("CLUSTER", "INFO"):
+                pass
+        yield server
+        server.terminate()
+
+    async def test_workers_with_a_cluster_client_write_follow_and_stop(self, server: Any) -> None:
+        async with RedisCluster.from_url(server.connection_url) as client:
+            here, there = (RedisStore(client, prefix="app", buckets=16) for _ in range(2))
+            runs = [
+                await begin(here, "run", f"owner {number}", key="chat", idempotency_key="once")
+                for number in range(10)
+            ]
+            found: list[list[bytes]] = []
+
+            async def follow(run: Run) -> None:
+                found.append(await run._replace(store=there).follow())
+
+            with anyio.fail_after(20):
+                async with anyio.create_task_group() as tasks:
+                    for run in runs:
+                        tasks.start_soon(follow, run)
+                        tasks.start_soon(run.wait, None)
+                    for after in range(5):
+                        async with anyio.create_task_group() as writing:
+                            for run in runs:
+                                more = events(after + 1, after + 1)
+                                writing.start_soon(run.append, after, more)
+                    for run in runs:
+                        await there.stop(run.owner, run.id)
+                        await run.end(5)
+            assert found == [history(6)] * 10
+            assert [len(await there.list_runs(run.owner, "chat")) for run in runs] == [1] * 10
+            for store in (here, there):
+                await store.aclose()
 
 
 class TestBells:

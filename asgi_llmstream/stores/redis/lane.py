@@ -92,8 +92,10 @@ class Lane:
     async def _ask(self, commands: list[list[Argument]]) -> list[Any]:
         """Return an answer for each, which is an exception where there was none."""
         try:
-            if len(commands) == 1 or not hasattr(self._client, "connection_pool"):
-                # A cluster's client has a connection for each node, and sends what belongs there.
+            if len(commands) == 1:
+                return [await self._client.execute_command(*commands[0])]
+            if not hasattr(self._client, "connection_pool"):
+                # A cluster's, which has some for each node, and sends each command where it belongs.
                 asked = (self._client.execute_command(*command) for command in commands)
                 return await asyncio.gather(*asked, return_exceptions=True)
             pipeline = self._client.pipeline(transaction=False)
@@ -106,6 +108,6 @@ class Lane:
 
     async def _look_for_the_primary(self) -> None:
         """Have the next call connect anew: this server became a replica."""
-        pool = getattr(self._client, "connection_pool", None)  # a cluster has none
-        with suppress(Exception):
+        pool: Any = getattr(self._client, "connection_pool", None)
+        with suppress(Exception):  # a cluster's client has none
             await pool.disconnect(inuse_connections=False)

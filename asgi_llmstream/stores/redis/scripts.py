@@ -154,8 +154,8 @@ def _script(*parts: str, flags: str = "") -> Script:
 
 
 # KEYS: run, events, runs, live. ARGV: how an owner's run keys begin, id, record, request, lease,
-# retention, max_live, on_busy, and two keys more, key and once: "" for none, which would be in a slot
-# of its own among the KEYS.
+# retention, max_live, on_busy, and two keys more, key and once. They are "" for none, which among
+# the KEYS would be one of another slot.
 BEGIN = _script(
     _COMMON,
     """
