@@ -5,7 +5,7 @@ from __future__ import annotations
 import secrets
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -53,8 +53,8 @@ class InTime(RedisStore):
 
     passed = 0.0
 
-    def _state(self, found: Sequence[Any]) -> RunState:
-        state = super()._state(found)
+    def _state(self, head: bytes, run: NewRun) -> RunState:
+        state = super()._state(head, run)
         return replace(state, expires=state.expires and round(state.expires + self.passed, 3))
 
 

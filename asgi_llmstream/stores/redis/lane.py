@@ -95,7 +95,7 @@ class Lane:
             if len(commands) == 1:
                 return [await self._client.execute_command(*commands[0])]
             if not hasattr(self._client, "connection_pool"):
-                # A cluster's, which has some for each node, and sends each command where it belongs.
+                # A cluster's, which has one for each node, and sends a command where it belongs.
                 asked = (self._client.execute_command(*command) for command in commands)
                 return await asyncio.gather(*asked, return_exceptions=True)
             pipeline = self._client.pipeline(transaction=False)

@@ -54,10 +54,12 @@ local function load(run, events)
   return state
 end
 
+-- In one string, since clients read an answer of many pieces slowly.
 local function answer(word, state, with_record)
   local record = with_record and redis.call('HGET', state.run, 'record') or ''
   local expires = state.outcome ~= '' and int(state.gone) or '0'
-  return {word, int(state.first), int(state.last), state.outcome, state.stopping, expires, record}
+  local said = {word, int(state.first), int(state.last), state.stopping, expires, state.outcome}
+  return {table.concat(said, ' '), record}
 end
 
 local function tell_to_stop(state)
@@ -170,7 +172,7 @@ end
 
 local function begun(state)
   local found = answer('begun', state, true)
-  found[8] = redis.call('HGET', run, 'replaced')
+  found[3] = redis.call('HGET', run, 'replaced')
   return found
 end
 
@@ -245,10 +247,10 @@ local state = load(KEYS[1], KEYS[2])
 if not state then return {'unknown'} end
 if state.epoch ~= ARGV[1] then return {'stale'} end
 local after, outcome, many = tonumber(ARGV[2]), ARGV[3], #ARGV - 8
-if after > state.last then return {'behind', int(state.last)} end
+if after > state.last then return {'behind ' .. int(state.last)} end
 local known = state.last - after
 if state.outcome == '' then
-  if outcome ~= '' and many <= known then return {'no terminal'} end
+  if outcome ~= '' and many <= known then return {'none'} end
   add(state, 9 + math.min(known, many))
 elseif many > known
   or (outcome ~= '' and (outcome ~= state.outcome or after + many ~= state.last)) then
@@ -283,7 +285,7 @@ if not state then return {'unknown'} end
 local start, limit = ARGV[1] + 1 - state.first, tonumber(ARGV[2])
 if start < 0 then return {'trimmed'} end
 local page = answer('is', state, ARGV[3] == '1')
-page[8] = limit > 0 and redis.call('LRANGE', KEYS[2], int(start), int(start + limit - 1)) or {}
+page[3] = limit > 0 and redis.call('LRANGE', KEYS[2], int(start), int(start + limit - 1)) or {}
 return page
 """,
 )

@@ -96,37 +96,37 @@ class RedisStore:
     async def begin(self, run: NewRun, *, on_busy: OnBusy = "replace") -> Begun:
         names = self._names
         said = [names.runs_of(run.owner), encoded(run.id), record_of(run), encoded(run.request)]
-        word, *found = await self._link.lane.call(
+        head, *found = await self._link.lane.call(
             scripts.BEGIN,
             names.new(run),
             [*said, *self._begin_limits, on_busy, *names.looked_up(run)],
         )
-        if word == b"reused":
+        if head == b"reused":
             raise KeyReused()
-        if word == b"many":
+        if head == b"many":
             raise TooManyRuns()
-        state = self._state(found)
-        if word == b"busy":
-            raise Busy(state)
-        if word == b"joined":
-            return Begun(state, 0)
-        return Begun(state, _FIRST_CLAIM, found[6].decode())
+        state = self._state(head, self._records.read(found[0]))
+        match head.split()[0]:
+            case b"busy":
+                raise Busy(state)
+            case b"joined":
+                return Begun(state, 0)
+        return Begun(state, _FIRST_CLAIM, found[1].decode())
 
     async def append(
         self, owner: str, id: str, epoch: int, after: int, events: Sequence[bytes], outcome: str
     ) -> RunState:
         said: list[Argument] = [epoch, after, outcome, *self._append_limits]
-        return self._state(await self._ask(scripts.APPEND, owner, id, said, events))
+        return (await self._ask(scripts.APPEND, owner, id, said, events)).state
 
     async def seal(
         self, owner: str, id: str, after: int, events: Sequence[bytes], outcome: str
     ) -> RunState:
         said: list[Argument] = ["", after, outcome, *self._append_limits]
-        return self._state(await self._ask(scripts.SEAL, owner, id, said, events))
+        return (await self._ask(scripts.SEAL, owner, id, said, events)).state
 
     async def read(self, owner: str, id: str, after: int, limit: int) -> Page:
-        found = await self._ask(scripts.READ, owner, id, [after, limit])
-        return Page(self._state(found), found[6])
+        return await self._ask(scripts.READ, owner, id, [after, limit])
 
     async def wait(self, owner: str, id: str, after: int | None) -> None:
         for_writer = after is None
@@ -138,13 +138,13 @@ class RedisStore:
             await asyncio.sleep(_PAUSE)
 
     async def stop(self, owner: str, id: str) -> RunState:
-        return self._state(await self._ask(scripts.STOP, owner, id, []))
+        return (await self._ask(scripts.STOP, owner, id, [])).state
 
     async def list_runs(self, owner: str, key: str = "") -> list[RunState]:
         names = self._names
         where = names.of_key(owner, key) if key else names.all(owner)
         found = await self._link.lane.call(scripts.LIST, [where], [names.runs_of(owner)])
-        return [self._state(state) for _, *state in found]
+        return [self._state(head, self._records.read(record)) for head, record in found]
 
     async def forget(self, owner: str, id: str) -> None:
         await self._link.lane.call(scripts.FORGET, self._names.run(owner, id), [])
@@ -174,41 +174,39 @@ class RedisStore:
         id: str,
         said: Sequence[Argument],
         events: Sequence[bytes] = (),
-    ) -> list[Any]:
-        """Return the state of a run, and what is behind it.
+    ) -> Page:
+        """Return the state of a run, and the events that are asked for.
 
         The record is sent only where it is not remembered: it is as long as many tokens.
         """
-        record = self._records.get(owner, id)
-        found: list[Any]
-        word, *found = await self._link.lane.call(
-            script, self._names.run(owner, id), [*said, int(record is None), *events]
+        run = self._records.get(owner, id)
+        head, *found = await self._link.lane.call(
+            script, self._names.run(owner, id), [*said, int(run is None), *events]
         )
-        if word in (b"is", b"ended") and record is not None:
-            found[5] = record
+        word, _, rest = head.partition(b" ")
         match word:
             case b"unknown":
                 raise UnknownRun()
             case b"stale":
                 raise Stale(f"the claim {said[0]!r} on {id} does not hold")
             case b"behind":
-                raise Behind(int(found[0]))
-            case b"ended":
-                raise Ended(self._state(found))
+                raise Behind(int(rest))
             case b"held":
                 raise LeaseHeld(f"the writer of {id} lives")
             case b"trimmed":
                 raise Trimmed()
-            case b"no terminal":
+            case b"none":
                 raise ValueError("a terminal is an event that the store has not")
-        return found
+        record, *page = found
+        state = self._state(head, self._records.read(record) if run is None else run)
+        if word == b"ended":
+            raise Ended(state)
+        return Page(state, page[0] if page else [])
 
-    def _state(self, found: Sequence[Any]) -> RunState:
-        first, last, outcome, stopping, expires, record, *_ = found
-        if isinstance(record, bytes):
-            record = self._records.read(record)
+    def _state(self, head: bytes, run: NewRun) -> RunState:
+        _, first, last, stopping, expires, outcome = head.split(b" ", 5)
         return RunState(
-            run=record,
+            run=run,
             first=int(first),
             last=int(last),
             outcome=outcome.decode(),
