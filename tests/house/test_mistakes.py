@@ -319,11 +319,11 @@ BUILT = [
         "this ChatApp has settings of its own: give it models=, as ChatApp(answer, models=...)",
     ),
     Told(
-        "a store by its address",
-        wrong(ChatApp, answer, store="redis://localhost"),
+        "an address of no store",
+        wrong(ChatApp, answer, store="sqlite:///streams.db"),
         ValueError,
-        "there is no store by address yet, as 'redis://localhost': Redis comes later. Give "
-        "MemoryStore(), or a StreamStore of your own",
+        "'sqlite:///streams.db' is no address of a Redis server: there are redis://, rediss://, "
+        "valkey://, valkeys://, unix://, as redis://localhost:6379/0",
     ),
     Told(
         "the store's class",
@@ -335,7 +335,8 @@ BUILT = [
         "a store that is none",
         wrong(LLMStreamPlugin, answer, store={}),
         TypeError,
-        "store must be MemoryStore(), or a StreamStore of your own, not a dict: it has no begin()",
+        "store must be MemoryStore(), RedisStore(...), an address, or a StreamStore of your own, "
+        "not a dict: it has no begin()",
     ),
     Told(
         "the store's class in a lifespan",

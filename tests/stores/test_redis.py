@@ -82,18 +82,41 @@ class TestRedisStore(StoreContract):
             await let_pass(server, self.prefix, seconds)
         self.store_in_time.passed += seconds
 
+    async def test_a_run_that_is_renewed_for_long_is_kept(self, store: StreamStore) -> None:
+        run = await begin(store, key="chat", request="a", idempotency_key="once")
+        for _ in range(20):
+            await self.pass_time(self.lease * 0.9)
+            await run.append(0, [])
+        assert (await begin(store, "again", request="a", idempotency_key="once")).id == "run"
+        assert (await begin(store, "again", key="chat", request="a")).id == "run"
+        assert [state.run.id for state in await store.list_runs(ADA)] == ["run"]
+
+    async def test_a_terminal_is_an_event_that_the_store_has_not(self, store: StreamStore) -> None:
+        run = await begin(store)
+        await run.append(0, events(1, 2))
+        for after, more in ((2, []), (0, events(1, 2)), (1, events(2, 2))):
+            with pytest.raises(ValueError, match="terminal"):
+                await run.append(after, more, "finished")
+        assert (await run.state()).is_live
+
 
 @pytest.mark.anyio
 class TestClients:
     async def test_a_client_that_is_passed_in_is_used_and_not_closed(self) -> None:
-        async with Redis.from_url(shared_server().connection_url) as client:
+        name = secrets.token_hex(4)
+        async with stores(url=f"{shared_server().connection_url}?client_name={name}") as (
+            _,
+            client,
+        ):
             store = RedisStore(client, prefix=secrets.token_hex(4))
             run = await begin(store)
             with anyio.move_on_after(0.05):
                 await run.wait(0)
             await store.aclose()
+            async with Redis.from_url(shared_server().connection_url) as server:
+                names = [it["name"] for it in await server.client_list()]
+            assert names.count(name) == 1, "that of the channels is closed, the client's own is not"
             assert (await run.state()).is_live
-            assert await client.ping()
             await store.aclose()
 
     async def test_nothing_is_connected_before_the_first_call(self) -> None:

@@ -257,6 +257,28 @@ class TestBells:
                         await run.append(after, events(after + 1, after + 1))
             assert (await run.read()).events == events(1, 5)
 
+    async def test_news_that_cannot_be_heard_are_looked_for(
+        self, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        def fails() -> None:
+            raise ConnectionError("no channels here")
+
+        monkeypatch.setattr("asgi_llmstream.stores.redis.store._PAUSE", 0.01)
+        async with stores() as ((store,), _):
+            run = await begin(store)
+            monkeypatch.setattr(store._link.client, "pubsub", fails)
+            with anyio.move_on_after(0.1) as waiting:
+                await run.wait(0)
+            assert waiting.cancelled_caught, "there were none"
+            with anyio.fail_after(10):
+                async with anyio.create_task_group() as tasks:
+                    tasks.start_soon(run.wait, 0)
+                    tasks.start_soon(run.wait, None)
+                    await settle()
+                    await run.append(0, events(1, 1))
+                    await run.stop()
+            assert "no channels here" in caplog.text
+
     async def test_there_are_two_connections_however_many_wait_and_ask(self) -> None:
         name = secrets.token_hex(4)
         url = f"{shared_server().connection_url}?client_name={name}"
@@ -334,6 +356,16 @@ class TestCommands:
                     await run.append(after, events(after + 1, after + 20))
                 assert await self.sent(client) - before <= 51
                 await run.end(1101)
+
+    async def test_what_is_asked_at_the_same_time_goes_together(self, server: Any) -> None:
+        async with stores(url=server.connection_url) as ((store,), client):
+            runs = [await begin(store, f"run {number}") for number in range(100)]
+            before = (await client.info("stats"))["total_reads_processed"]
+            async with anyio.create_task_group() as tasks:
+                for run in runs:
+                    tasks.start_soon(run.append, 0, events(1, 1))
+            assert (await client.info("stats"))["total_reads_processed"] - before < 50
+            assert [state.last for state in await store.list_runs(ADA)] == [1] * 100
 
     async def test_an_answer_in_bursts_takes_one_for_many_tokens(self, server: Any) -> None:
         async def answer(request: ChatRequest) -> AsyncIterator[str]:

@@ -11,7 +11,7 @@ from typing import Any
 
 import anyio
 
-__all__ = ["Bells", "Silent"]
+__all__ = ["Bells"]
 
 logger = logging.getLogger("asgi_llmstream")
 
@@ -19,10 +19,6 @@ logger = logging.getLogger("asgi_llmstream")
 _LINGER = 2.0
 # Seconds without a word after which the connection is tried; and then those until it is given up.
 _QUIET = 5.0
-
-
-class Silent(Exception):
-    """Nothing is heard at the moment: whoever waits has to look for himself."""
 
 
 class Bell:
@@ -97,22 +93,20 @@ class Bells:
         self._new: set[bytes] = set()
         self._is_new = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
+        self._is_closed = False
 
-    async def wait(self, channel: bytes, after: int, look: Callable[[], Awaitable[float]]) -> None:
-        """Wait for news behind number `after`.
+    async def wait(self, channel: bytes, after: int, look: Callable[[], Awaitable[float]]) -> bool:
+        """Wait for news behind number `after`; return False if none can be heard at the moment.
 
         Args:
             channel: which tells of them.
             after: the number.
             look: returns what a `Bell` has to know, when that is not known.
-
-        Raises:
-            Silent: if the connection is lost.
         """
         with self._bell(channel) as bell:
             while not bell.is_lost:
                 if bell.known is not None and bell.known > after:
-                    return
+                    return True
                 if bell.known is None and bell.subscriptions:
                     subscription = bell.subscriptions
                     known = await look()
@@ -125,10 +119,11 @@ class Bells:
                     if not bell.subscriptions:
                         break
                     bell.known = None
-        raise Silent
+        return self._is_closed
 
     async def aclose(self) -> None:
-        """Stop listening; who waits is told so."""
+        """Stop listening, and wake who waits."""
+        self._is_closed = True
         if self._task is not None:
             self._task.cancel()
             await asyncio.wait([self._task])
@@ -198,7 +193,7 @@ class Bells:
                 is_asked = False
                 self._heard(message)
             elif is_asked:
-                raise Silent(f"not a word for {2 * _QUIET} s")
+                raise TimeoutError(f"not a word for {2 * _QUIET} s")
             else:
                 is_asked = True
                 await pubsub.ping()

@@ -26,7 +26,6 @@ from ..base import (
     UnknownRun,
 )
 from . import scripts
-from .bells import Silent
 from .lane import Argument
 from .link import Link, Server
 from .names import Names, encoded
@@ -36,7 +35,7 @@ __all__ = ["RedisStore"]
 
 # The claim of the one who begins a run; each seal makes it one more.
 _FIRST_CLAIM = 1
-# Seconds that one waits who cannot hear of news, before he looks himself.
+# Seconds after which one looks who cannot hear of news.
 _PAUSE = 0.5
 # Behind every event: who reads there gets the state alone.
 _BEYOND = 2**52
@@ -133,9 +132,12 @@ class RedisStore:
         channel = self._names.channel(owner, id, "stop" if for_writer else "news")
         look = partial(self._look, owner, id, for_writer=for_writer)
         try:
-            await self._link.bells.wait(channel, after or 0, look)
-        except (StoreUnavailable, Silent):
-            await asyncio.sleep(_PAUSE)
+            while not await self._link.bells.wait(channel, after or 0, look):
+                await asyncio.sleep(_PAUSE)
+                if await look() > (after or 0):
+                    return
+        except StoreUnavailable:
+            await asyncio.sleep(_PAUSE)  # whoever waits asks next, and hears of it
 
     async def stop(self, owner: str, id: str) -> RunState:
         return (await self._ask(scripts.STOP, owner, id, [])).state
