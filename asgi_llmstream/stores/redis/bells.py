@@ -117,6 +117,7 @@ class Bells:
                     await bell.rings()
                 if hush.cancelled_caught:
                     if not bell.subscriptions:
+                        self._subscribe(channel)  # it went into a connection that was lost
                         break
                     bell.known = None
         return self._is_closed
@@ -133,11 +134,14 @@ class Bells:
         bell = self._bells.get(channel)
         if bell is None:
             bell = self._bells[channel] = Bell()
-            self._new.add(channel)
-            self._is_new.set()
+            self._subscribe(channel)
             if self._task is None:
                 self._task = asyncio.create_task(self._listen())
         return bell
+
+    def _subscribe(self, channel: bytes) -> None:
+        self._new.add(channel)
+        self._is_new.set()
 
     async def _listen(self) -> None:
         try:

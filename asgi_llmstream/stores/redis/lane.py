@@ -57,7 +57,6 @@ class Lane:
             self._sending = asyncio.create_task(self._send_all())
         found = await answer
         if isinstance(found, Exception):
-            logger.warning("the Redis server gave no answer: %r", found)
             raise StoreUnavailable() from found
         return found
 
@@ -83,6 +82,8 @@ class Lane:
             again = await self._ask([calls[at].command(by_name=False) for at in unknown])
             for at, answer in zip(unknown, again, strict=True):
                 answers[at] = answer
+        for reason in {repr(answer) for answer in answers if isinstance(answer, Exception)}:
+            logger.warning("the Redis server gave no answer: %s", reason)
         for call, answer in zip(calls, answers, strict=True):
             if not call.answer.done():
                 call.answer.set_result(answer)

@@ -28,6 +28,10 @@ class Records:
         """Return the run's, None if it is not remembered."""
         return self._runs.get((owner, id))
 
+    def forget(self, owner: str, id: str) -> None:
+        """Remember the run's no longer."""
+        self._runs.pop((owner, id), None)
+
     def read(self, record: bytes) -> NewRun:
         """Return the run, and remember it."""
         run = msgspec.convert(json.loads(record), NewRun)

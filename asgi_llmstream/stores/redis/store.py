@@ -149,6 +149,7 @@ class RedisStore:
         return [self._state(head, self._records.read(record)) for head, record in found]
 
     async def forget(self, owner: str, id: str) -> None:
+        self._records.forget(owner, id)
         await self._link.lane.call(scripts.FORGET, self._names.run(owner, id), [])
 
     async def aclose(self) -> None:
