@@ -9,7 +9,7 @@ from contextlib import suppress
 from typing import Any, NamedTuple
 
 from ..base import StoreUnavailable
-from .scripts import Script
+from .lua import Script
 
 __all__ = ["Argument", "Lane"]
 

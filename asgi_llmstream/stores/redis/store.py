@@ -28,6 +28,7 @@ from ..base import (
 from . import scripts
 from .lane import Argument
 from .link import Link, Server
+from .lua import Script
 from .names import Names, encoded
 from .records import Records, record_of
 
@@ -172,7 +173,7 @@ class RedisStore:
 
     async def _ask(
         self,
-        script: scripts.Script,
+        script: Script,
         owner: str,
         id: str,
         said: Sequence[Argument],
