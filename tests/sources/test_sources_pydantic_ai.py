@@ -90,7 +90,8 @@ def test_a_run_becomes_the_message_that_the_agent_makes_of_it() -> None:
         for part in parts
         if part.part_kind == "tool-call"
     ]
-    assert message.tool_results == [
+    # The tools run beside each other: whose result is first is chance.
+    assert sorted(message.tool_results, key=lambda result: result.id) == [
         ToolResult("call_a", {"city": "Oslo", "rain": True}),
         ToolResult("call_b", "Try again.", error=True),
     ]
