@@ -102,13 +102,15 @@ class Following:
     def _take_live(self, live: Follower) -> list[Event]:
         try:
             events = live.take()
+            while events and events[-1].seq <= self._reached:
+                events = live.take()  # the store was ahead of the window
         except Forgotten:
             self._fall_behind()
             return []
         except LLMStreamError as error:
             self.fail(error)
             return []
-        if events and events[0].seq <= self._reached:  # the store was ahead of the window
+        if events and events[0].seq <= self._reached:
             return [event for event in events if event.seq > self._reached]
         return events
 
