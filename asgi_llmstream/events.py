@@ -27,6 +27,7 @@ from .chunks import (
     ToolResult,
     Usage,
 )
+from .errors import LLMStreamError
 
 __all__ = [
     "AnyEvent",
@@ -206,6 +207,24 @@ class RunFailed(Terminal, frozen=True, tag="run-failed"):
     retry_after: str | None = None
     should_retry: bool | None = None
 
+    @classmethod
+    def because(cls, seq: int, usage: Usage | None, error: LLMStreamError) -> RunFailed:
+        """Return the last event of a run that this error has ended."""
+        shown = (error.message, error.code, error.status, error.param)
+        return cls(seq, usage, *shown, error.retry_after, error.should_retry)
+
+    @property
+    def error(self) -> LLMStreamError:
+        """The error, as it was shown."""
+        return LLMStreamError(
+            self.message,
+            status=self.status,
+            code=self.code,
+            param=self.param,
+            retry_after=self.retry_after,
+            should_retry=self.should_retry,
+        )
+
 
 class RunAborted(Terminal, frozen=True, tag="run-aborted"):
     """The answer was ended from outside: the client left, somebody stopped it, or the server
@@ -217,6 +236,13 @@ class RunAborted(Terminal, frozen=True, tag="run-aborted"):
     def is_stop(self) -> bool:
         """Tell whether somebody asked for it: protocols have a word for that."""
         return self.reason == "stopped"
+
+    @property
+    def error(self) -> LLMStreamError:
+        """The error that it is, where there is no other word for it."""
+        if self.is_stop:
+            return LLMStreamError("The answer was stopped.", status=409, code="stopped")
+        return LLMStreamError(f"The answer was aborted: {self.reason}.", code="aborted")
 
 
 AnyEvent = (

@@ -231,18 +231,9 @@ class Delivery:
 
 def error_of(end: Terminal | None) -> LLMStreamError:
     """Return what the client may know of an end before the answer began."""
-    if isinstance(end, RunAborted) and end.is_stop:
-        return LLMStreamError("The answer was stopped.", status=409, code="stopped")
-    if not isinstance(end, RunFailed):
-        return ShuttingDown()  # of the other ends no client hears
-    return LLMStreamError(
-        end.message,
-        status=end.status,
-        code=end.code,
-        param=end.param,
-        retry_after=end.retry_after,
-        should_retry=end.should_retry,
-    )
+    if isinstance(end, RunFailed) or (isinstance(end, RunAborted) and end.is_stop):
+        return end.error
+    return ShuttingDown()  # of the other ends no client hears
 
 
 def pieces_of(body: bytes) -> Iterator[bytes]:

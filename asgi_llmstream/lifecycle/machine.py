@@ -162,17 +162,7 @@ class Lifecycle:
             return []
         self.ended = True
         events = self._open.break_off()
-        failed = RunFailed(
-            self._open.next(),
-            self._used.total,
-            error.message,
-            error.code,
-            error.status,
-            error.param,
-            error.retry_after,
-            error.should_retry,
-        )
-        return [*events, failed]
+        return [*events, RunFailed.because(self._open.next(), self._used.total, error)]
 
     def abort(self, reason: str) -> list[Event]:
         """End because of something outside the run. Nothing, if the run has ended."""

@@ -17,14 +17,13 @@ import anyio
 import anyio.lowlevel
 from msgspec.structs import replace
 
-from ..chunks import Usage
 from ..errors import BadRequest, LLMStreamError
 from ..events import CaughtUp, Event, RunFailed, Terminal, merge
 from ..lifecycle import Unfinished
 from ..runtime import Follower, Forgotten, Log, Stopped
 from ..stores import EventDecoder, RunState, StoreUnavailable, StreamStore
 
-__all__ = ["Following", "Windows", "failure"]
+__all__ = ["Following", "Windows"]
 
 logger = logging.getLogger("asgi_llmstream")
 
@@ -146,7 +145,7 @@ class Following:
         """
         self._leave_window()
         last = self._unfinished.last
-        ending = self._unfinished.broken_off(partial(failure, error))
+        ending = self._unfinished.broken_off(partial(RunFailed.because, error=error))
         self._past = [replace(event, seq=last) for event in ending]
 
     async def begin_behind(self, number: int, pass_over: Callable[[Event], object]) -> None:
@@ -254,17 +253,3 @@ def _enter(log: Log, number: int) -> Follower:
         return log.follow(min(number, log.last), holds=False)
     except Forgotten:
         return log.follow(log.published, holds=False)
-
-
-def failure(error: LLMStreamError, number: int, usage: Usage | None) -> RunFailed:
-    """Return the terminal that says so."""
-    return RunFailed(
-        number,
-        usage,
-        error.message,
-        error.code,
-        error.status,
-        error.param,
-        error.retry_after,
-        error.should_retry,
-    )

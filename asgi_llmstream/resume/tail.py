@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from functools import partial
 
 import anyio
 
 from ..backend import new_task
-from ..chunks import Usage
 from ..errors import LLMStreamError
 from ..events import RunFailed
 from ..lifecycle import Unfinished
@@ -125,7 +125,7 @@ class Tail:
         with anyio.move_on_after(self._store.lease):
             await self._store.wait(self._owner, self._id, state.last)
             return
-        events = self._unfinished.broken_off(_lost)
+        events = self._unfinished.broken_off(partial(RunFailed.because, error=_LOST))
         encoded = [encode_event(event) for event in events]
         try:
             await self._store.seal(self._owner, self._id, state.last, encoded, "producer_lost")
@@ -133,6 +133,4 @@ class Tail:
             pass
 
 
-def _lost(number: int, usage: Usage | None) -> RunFailed:
-    error = LLMStreamError("The server that made this answer is gone.", code="producer_lost")
-    return RunFailed(number, usage, error.message, error.code, error.status)
+_LOST = LLMStreamError("The server that made this answer is gone.", code="producer_lost")

@@ -14,10 +14,7 @@ def failed(event: RunFailed | RunAborted) -> RunFailed:
     """The terminal as a failure: in every protocol only an error is noticed by all clients."""
     if isinstance(event, RunFailed):
         return event
-    if event.is_stop:
-        return RunFailed(event.seq, event.usage, "The answer was stopped.", "stopped", 409)
-    message = f"The answer was aborted: {event.reason}."
-    return RunFailed(event.seq, event.usage, message, "aborted", 500)
+    return RunFailed.because(event.seq, event.usage, event.error)
 
 
 def error_object(error: LLMStreamError | RunFailed) -> dict[str, Any]:
